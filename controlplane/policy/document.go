@@ -1,0 +1,176 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/stampgate/stampgate/geo"
+)
+
+// A Document is the policy of one boundary as its operators write it, in YAML.
+// Decode makes one, Validate says what is wrong with it, Compile puts it into
+// the form a gateway works with.
+type Document struct {
+	Boundary  geo.Boundary `yaml:"boundary"`
+	Residency Residency    `yaml:"residency"`
+	Stamps    []Stamp      `yaml:"stamps"`
+	Backends  []Backend    `yaml:"backends"`
+	Routes    []Route      `yaml:"routes"`
+	Clients   []Client     `yaml:"clients,omitempty"`
+}
+
+// Residency says where data may be processed.
+type Residency struct {
+	Countries               []geo.Country            `yaml:"countries"`
+	DataZones               map[string][]geo.Country `yaml:"dataZones,omitempty"`
+	Processing              geo.Processing           `yaml:"processing,omitempty"`
+	RequirePrivateAddresses bool                     `yaml:"requirePrivateAddresses,omitempty"`
+}
+
+// A Stamp is all gateways of the boundary in one region.
+type Stamp struct {
+	Region   geo.RegionID   `yaml:"region"`
+	Country  geo.Country    `yaml:"country,omitempty"`  // of an on-premises site
+	Fallback []geo.RegionID `yaml:"fallback,omitempty"` // passive regions, in order
+	// FallbackOn restricts what may send work to a passive region: any (default),
+	// failure or throttling.
+	FallbackOn FallbackOn  `yaml:"fallbackOn,omitempty"`
+	Health     StampHealth `yaml:"health,omitempty"`
+}
+
+// FallbackOn is the reason for which a passive region may be used.
+type FallbackOn string
+
+// The reasons.
+const (
+	FallbackOnAny        FallbackOn = "any"
+	FallbackOnFailure    FallbackOn = "failure"
+	FallbackOnThrottling FallbackOn = "throttling"
+)
+
+// StampHealth is the operator's choice of what the stamp's health endpoint says
+// in two states that can be read either way. Each is warn (default) or fail.
+type StampHealth struct {
+	OnlyPassive  Severity `yaml:"onlyPassive,omitempty"`
+	AllThrottled Severity `yaml:"allThrottled,omitempty"`
+}
+
+// Severity is warn or fail.
+type Severity string
+
+// The severities.
+const (
+	Warn Severity = "warn"
+	Fail Severity = "fail"
+)
+
+// Kind is what a backend is.
+type Kind string
+
+// The kinds.
+const (
+	AzureOpenAI      Kind = "azure-openai"
+	OpenAICompatible Kind = "openai-compatible"
+)
+
+// A Backend is one Azure OpenAI instance, or a server that speaks like OpenAI.
+type Backend struct {
+	Name        string       `yaml:"name"`
+	Region      geo.RegionID `yaml:"region"`
+	Country     geo.Country  `yaml:"country,omitempty"` // required for openai-compatible
+	Endpoint    string       `yaml:"endpoint"`
+	Kind        Kind         `yaml:"kind,omitempty"`
+	Addresses   []string     `yaml:"addresses,omitempty"` // CIDR ranges
+	Credential  Credential   `yaml:"credential"`
+	Scope       string       `yaml:"scope,omitempty"`
+	Deployments []Deployment `yaml:"deployments"`
+}
+
+// A Credential names how gateways prove themselves to a backend. Exactly one
+// field is set; none of them can hold the secret itself.
+type Credential struct {
+	ManagedIdentity  *ManagedIdentity  `yaml:"managedIdentity,omitempty"`
+	WorkloadIdentity *WorkloadIdentity `yaml:"workloadIdentity,omitempty"`
+	APIKeyFile       string            `yaml:"apiKeyFile,omitempty"`
+	APIKeyEnv        string            `yaml:"apiKeyEnv,omitempty"`
+}
+
+// ManagedIdentity is the identity of the machine; ClientID picks a
+// user-assigned one.
+type ManagedIdentity struct {
+	ClientID string `yaml:"clientID,omitempty"`
+}
+
+// WorkloadIdentity is a federated identity; empty fields come from the
+// AZURE_… environment that the platform sets.
+type WorkloadIdentity struct {
+	ClientID string `yaml:"clientID,omitempty"`
+	TenantID string `yaml:"tenantID,omitempty"`
+}
+
+// A Deployment is one model deployment of a backend.
+type Deployment struct {
+	Name                string  `yaml:"name"`
+	Model               string  `yaml:"model"`
+	Version             string  `yaml:"version"`
+	SKU                 geo.SKU `yaml:"sku,omitempty"`
+	PTU                 int     `yaml:"ptu,omitempty"`             // reserved units of a provisioned deployment
+	TokensPerMinute     int     `yaml:"tokensPerMinute,omitempty"` // quota of a standard deployment
+	RequestsPerMinute   int     `yaml:"requestsPerMinute,omitempty"`
+	Weight              float64 `yaml:"weight,omitempty"` // replaces the weight that follows from the capacity
+	SpilloverDeployment string  `yaml:"spilloverDeployment,omitempty"`
+}
+
+// A Route is a name that clients ask for.
+type Route struct {
+	Name     string   `yaml:"name"`
+	Model    string   `yaml:"model"`
+	Version  string   `yaml:"version"`
+	Required *bool    `yaml:"required,omitempty"` // counts for the stamp's health; default true
+	Timeouts Timeouts `yaml:"timeouts,omitempty"`
+	Attempts Attempts `yaml:"attempts,omitempty"`
+	Tiers    []Tier   `yaml:"tiers,omitempty"` // by hand; default: from region and SKU
+}
+
+// Timeouts bound a request to this route. Zero means the default.
+type Timeouts struct {
+	Connect   Duration `yaml:"connect,omitempty"`   // default 2s
+	FirstByte Duration `yaml:"firstByte,omitempty"` // default 30s
+	Idle      Duration `yaml:"idle,omitempty"`      // between two reads of an answer; default 60s
+	Total     Duration `yaml:"total,omitempty"`     // default 10m
+}
+
+// Attempts says how hard to try. Zero means the default.
+type Attempts struct {
+	Max             int   `yaml:"max,omitempty"`             // attempts that may have cost a backend work; default 3
+	RepeatAmbiguous *bool `yaml:"repeatAmbiguous,omitempty"` // sent in full but unanswered: repeat if stateless; default true
+	ProbeLongGates  *bool `yaml:"probeLongGates,omitempty"`  // test a gate of over 2 minutes now and then; default true
+}
+
+// A Tier lists targets that are tried as equals, as "backend/deployment".
+type Tier struct {
+	Region  geo.RegionID `yaml:"region,omitempty"` // the stamp it is for; default: every stamp
+	Targets []string     `yaml:"targets"`
+}
+
+// A Client may call the routes it is granted.
+type Client struct {
+	Name   string        `yaml:"name"`
+	Keys   []ClientKey   `yaml:"keys,omitempty"`
+	Entra  []EntraClient `yaml:"entra,omitempty"`
+	Routes []string      `yaml:"routes"`
+}
+
+// A ClientKey is known by its hash alone.
+type ClientKey struct {
+	SHA256   string    `yaml:"sha256"` // of the whole key, 64 hex digits
+	NotAfter time.Time `yaml:"notAfter,omitempty"`
+}
+
+// An EntraClient is an application that signs in with a token.
+type EntraClient struct {
+	Tenant      string `yaml:"tenant"`
+	Application string `yaml:"application"`
+}
+
+// A Duration is a time.Duration that is written like "30s" in YAML.
+type Duration time.Duration

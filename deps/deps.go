@@ -1,0 +1,26 @@
+package deps
+
+import (
+	_ "github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	_ "github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	_ "github.com/coder/websocket"
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/gin-gonic/gin"
+	_ "github.com/google/renameio/v2"
+	_ "github.com/hashicorp/memberlist"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/openai/openai-go/v3"
+	_ "github.com/openai/openai-go/v3/azure"
+	_ "github.com/prometheus/client_golang/prometheus/collectors"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/common/expfmt"
+	_ "github.com/rs/zerolog"
+	_ "github.com/spf13/cobra"
+	_ "go.etcd.io/etcd/client/v3"
+	_ "go.etcd.io/etcd/server/v3/embed"
+	_ "go.uber.org/zap"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/sync/errgroup"
+	_ "pgregory.net/rapid"
+	_ "github.com/rogpeppe/go-internal/testscript"
+)

@@ -1,0 +1,281 @@
+package geo
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Residency is what an operator says about a boundary: the countries that data
+// may be processed in, and what is taken for a data zone.
+type Residency struct {
+	Boundary   Boundary
+	Countries  []Country
+	DataZones  map[string][]Country // replaces DefaultDataZones zone by zone
+	Processing Processing           // "" means InBoundary
+	// RequirePrivateAddresses: a backend must declare its address ranges and
+	// may be reached nowhere else.
+	RequirePrivateAddresses bool
+	// AllowLoopback permits http://127.… endpoints: development and tests only.
+	AllowLoopback bool
+}
+
+// A Fence is the line around a boundary. It never changes after NewFence, so
+// any number of goroutines may use it. It is the only maker of a Target.
+type Fence struct {
+	residency Residency
+	inside    map[Country]bool
+	zones     map[string][]Country
+}
+
+// NewFence builds the fence of a boundary. It refuses an unnamed boundary, an
+// empty or malformed list of countries, and an unknown kind of processing.
+func NewFence(r Residency) (*Fence, error) {
+	var errs []error
+	if r.Boundary == "" {
+		errs = append(errs, errors.New("boundary is missing"))
+	}
+	if len(r.Countries) == 0 {
+		errs = append(errs, errors.New("residency.countries is empty: name the countries where data may be processed"))
+	}
+	f := &Fence{inside: make(map[Country]bool), zones: DefaultDataZones()}
+	for i, c := range r.Countries {
+		if !c.Valid() {
+			errs = append(errs, fmt.Errorf("residency.countries[%d] = %q, want an ISO 3166-1 code of two capitals", i, c))
+		}
+		f.inside[c] = true
+	}
+	if r.Processing == "" {
+		r.Processing = InBoundary
+	}
+	if r.Processing != InBoundary && r.Processing != AtRest {
+		errs = append(errs, fmt.Errorf("residency.processing = %q, want %s or %s", r.Processing, InBoundary, AtRest))
+	}
+	for zone, countries := range r.DataZones {
+		f.zones[zone] = slices.Clone(countries)
+	}
+	r.Countries = slices.Clone(r.Countries)
+	r.DataZones = f.zones
+	f.residency = r
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Boundary returns the name of the boundary that the fence surrounds.
+func (f *Fence) Boundary() Boundary { return f.residency.Boundary }
+
+// Contains reports whether a country lies inside.
+func (f *Fence) Contains(c Country) bool { return f.inside[c] }
+
+// Countries returns the countries inside, in the order they were given.
+func (f *Fence) Countries() []Country { return slices.Clone(f.residency.Countries) }
+
+// A Site is what a policy claims about one deployment: where it stands, how far
+// it may process, and how it is reached. Admit decides whether that is inside.
+type Site struct {
+	Region     RegionID
+	Country    Country // of an on-premises site; empty for an Azure region
+	SKU        SKU     // empty for a server that is not Azure's: its reach is its region
+	Endpoint   string  // https://host[:port], nothing more
+	Addresses  []netip.Prefix
+	Deployment string
+}
+
+// A SiteError says which claim of a Site keeps it outside the fence.
+type SiteError struct {
+	Field string // region, country, sku, endpoint or addresses
+	Text  string // what is wrong, and what to do
+}
+
+func (e *SiteError) Error() string { return e.Field + ": " + e.Text }
+
+// Admit checks every claim of the site and returns the Target that a dialer may
+// use. The error joins one *SiteError for each claim that fails.
+func (f *Fence) Admit(s Site) (Target, error) {
+	var errs []error
+	fault := func(field, format string, args ...any) {
+		errs = append(errs, &SiteError{field, fmt.Sprintf(format, args...)})
+	}
+	country, err := f.countryOf(s)
+	if err != nil {
+		errs = append(errs, err)
+	} else if !f.inside[country] {
+		fault("region", "%s is in %s, which is not among the countries of boundary %s (%s): remove the backend or add the country",
+			s.Region, country, f.Boundary(), joinCountries(f.residency.Countries))
+	} else if err := f.checkReach(s, country); err != nil {
+		errs = append(errs, err)
+	}
+	u, err := f.parseEndpoint(s.Endpoint)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if f.residency.RequirePrivateAddresses && len(s.Addresses) == 0 && (u == nil || !isLoopbackHost(u.Hostname())) {
+		fault("addresses", "is empty, but residency.requirePrivateAddresses is set: name the address ranges of the private endpoint")
+	}
+	if len(errs) > 0 {
+		return Target{}, errors.Join(errs...)
+	}
+	return Target{
+		fence: f, region: s.Region, country: country, sku: s.SKU,
+		deployment: s.Deployment, scheme: u.Scheme, host: u.Hostname(), port: portOf(u),
+		addresses: slices.Clone(s.Addresses),
+	}, nil
+}
+
+func (f *Fence) countryOf(s Site) (Country, error) {
+	if r, ok := Lookup(s.Region); ok {
+		if s.Country != "" && s.Country != r.Country {
+			return "", &SiteError{"country", fmt.Sprintf("%s, but the Azure region %s is in %s: leave country out", s.Country, s.Region, r.Country)}
+		}
+		return r.Country, nil
+	}
+	switch {
+	case s.Region == "":
+		return "", &SiteError{"region", "is missing"}
+	case s.Country == "":
+		return "", &SiteError{"region", fmt.Sprintf("%q is not a region of Azure: correct the name, or give the country of an on-premises site", s.Region)}
+	case !s.Country.Valid():
+		return "", &SiteError{"country", fmt.Sprintf("%q is not an ISO 3166-1 code of two capitals", s.Country)}
+	}
+	return s.Country, nil
+}
+
+// checkReach asks where the SKU lets a request be processed: the region's own
+// country (already known to be inside), its data zone, or anywhere.
+func (f *Fence) checkReach(s Site, country Country) error {
+	reach := s.SKU.Reach()
+	if s.SKU == "" {
+		reach = ReachRegion
+	}
+	switch reach {
+	case ReachRegion:
+		return nil
+	case ReachUnknown:
+		return &SiteError{"sku", fmt.Sprintf("%q is not an Azure OpenAI deployment type", s.SKU)}
+	case ReachAnywhere:
+		if f.residency.Processing == AtRest {
+			return nil
+		}
+		return &SiteError{"sku", fmt.Sprintf("%s may be processed in any region of the world, outside boundary %s: use Standard or ProvisionedManaged", s.SKU, f.Boundary())}
+	case ReachDataZone:
+		if f.residency.Processing == AtRest {
+			return nil
+		}
+		return f.checkDataZone(s, country)
+	}
+	panic("geo: a Reach that SKU.Reach does not return")
+}
+
+// checkDataZone holds every zone that the country is in against the fence: two
+// zones that overlap must both lie inside, since either may be meant.
+func (f *Fence) checkDataZone(s Site, country Country) error {
+	found := false
+	for _, zone := range slices.Sorted(maps.Keys(f.zones)) {
+		if !slices.Contains(f.zones[zone], country) {
+			continue
+		}
+		found = true
+		var outside []Country
+		for _, c := range f.zones[zone] {
+			if !f.inside[c] {
+				outside = append(outside, c)
+			}
+		}
+		if len(outside) > 0 {
+			return &SiteError{"sku", fmt.Sprintf("%s may be processed anywhere in data zone %s, which reaches %s outside boundary %s: use Standard or ProvisionedManaged, or add those countries",
+				s.SKU, zone, joinCountries(outside), f.Boundary())}
+		}
+	}
+	if !found {
+		return &SiteError{"sku", fmt.Sprintf("%s, but region %s is in no data zone: use Standard or ProvisionedManaged, or name the zone in residency.dataZones", s.SKU, s.Region)}
+	}
+	return nil
+}
+
+func (f *Fence) parseEndpoint(endpoint string) (*url.URL, error) {
+	bad := func(format string, args ...any) (*url.URL, error) {
+		return nil, &SiteError{"endpoint", fmt.Sprintf(format, args...)}
+	}
+	if endpoint == "" {
+		return bad("is missing")
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return bad("is not a URL") // the parser's own text would repeat the value, which may hold a password
+	}
+	if u.User != nil {
+		return bad("holds a user name or password: remove it, a backend's credential is named under credential")
+	}
+	loopback := isLoopbackHost(u.Hostname())
+	switch {
+	case u.Host == "" || u.Hostname() == "":
+		return bad("%q has no host: want https://<resource>.openai.azure.com", endpoint)
+	case u.Path != "" && u.Path != "/", u.RawQuery != "" || u.ForceQuery, u.Fragment != "":
+		return bad("%q has more than a host: want https://<resource>.openai.azure.com without a path or query", endpoint)
+	case loopback && !f.residency.AllowLoopback:
+		return bad("%q is on this machine: only a process started with --allow-loopback-backends may use it", endpoint)
+	case u.Scheme != "https" && (!loopback || u.Scheme != "http"):
+		return bad("%q is not https", endpoint)
+	case !loopback && isIPLiteral(u.Hostname()):
+		return bad("%q is an address: give the name, and the address under addresses", endpoint)
+	case !validHost(u.Hostname()) && !isIPLiteral(u.Hostname()):
+		return bad("%q is not a host name of letters, digits, hyphens and dots", endpoint)
+	case u.Port() != "" && !validPort(u.Port()):
+		return bad("%q has a port outside 1 to 65535", endpoint)
+	}
+	return u, nil
+}
+
+func isIPLiteral(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+func isLoopbackHost(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+// validHost accepts the letter-digit-hyphen names of RFC 1123.
+func validHost(host string) bool {
+	if len(host) == 0 || len(host) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i] | 0x20
+			if (c < 'a' || c > 'z') && (label[i] < '0' || label[i] > '9') && label[i] != '-' {
+				return false
+			}
+		}
+	}
+	return true
+}
