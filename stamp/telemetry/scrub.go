@@ -1,0 +1,73 @@
+package telemetry
+
+import (
+	"regexp"
+	"strings"
+)
+
+// maxForeign is the most that is kept of a line that another library wrote, in
+// bytes: enough for any message of memberlist, net/http and etcd.
+const maxForeign = 512
+
+// A scrubber masks what must not stand in a log. It holds the compiled
+// patterns, so that there is no package-level state.
+type scrubber struct {
+	credentials *regexp.Regexp
+	quoted      *regexp.Regexp
+}
+
+func newScrubber() scrubber {
+	return scrubber{
+		// Our client keys, JSON web tokens, values after a credential's
+		// usual name, and user information in a URL.
+		credentials: regexp.MustCompile(
+			`sg_[a-z0-9-]+_[0-9A-Za-z]{8,}` +
+				`|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*` +
+				`|(?i:bearer|basic)\s+[0-9A-Za-z._~+/=-]{6,}` +
+				`|(?i:api-?key|authorization|password|secret|token|cookie)\s*[:=]\s*"?[^\s",;}]+` +
+				`|://[^/\s@"]+@`),
+		quoted: regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`),
+	}
+}
+
+// clean masks credentials, cuts the text to its first lines' first bytes, and
+// for net/http also removes everything that is quoted (it quotes what a peer
+// sent) and the value of a panic.
+func (s scrubber) clean(text string) string {
+	if fromHTTP(text) {
+		text = s.quoted.ReplaceAllString(withoutPanicValue(text), `"…"`)
+	}
+	// Masking comes before cutting, so that a cut cannot leave half a key that
+	// no pattern knows any more; a bound on the work comes first of all.
+	if len(text) > 8*maxForeign {
+		text = text[:8*maxForeign]
+	}
+	text = s.credentials.ReplaceAllString(text, "[masked]")
+	if len(text) > maxForeign {
+		text = strings.ToValidUTF8(text[:maxForeign], "") + " …"
+	}
+	return text
+}
+
+// fromHTTP recognises lines of net/http's server and transport.
+func fromHTTP(text string) bool {
+	return strings.HasPrefix(text, "http: ") || strings.HasPrefix(text, "http2: ") ||
+		strings.HasPrefix(text, "Unsolicited response")
+}
+
+// withoutPanicValue drops what was thrown from net/http's report of a panic:
+// it may quote a request. Of the stack, which follows, it keeps nothing but
+// what fits; the handler that recovers tells more.
+func withoutPanicValue(text string) string {
+	const mark = "panic serving "
+	_, rest, ok := strings.Cut(text, mark)
+	if !ok {
+		return text
+	}
+	peer, rest, _ := strings.Cut(rest, ": ")
+	_, stack, ok := strings.Cut(rest, "\ngoroutine ")
+	if !ok {
+		return "http: " + mark + peer
+	}
+	return "http: " + mark + peer + ": goroutine " + string(stripArguments([]byte(stack)))
+}
