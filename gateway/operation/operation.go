@@ -1,0 +1,93 @@
+// Package operation answers two questions about a request before anything else
+// is decided: which operation of the Azure OpenAI API is this, and what does its
+// body say about routing, limits and streaming.
+//
+// It is pure: no I/O, no clock, no goroutine. One exact table decides about
+// paths and one strict parse about bodies, so that routing, limits and records
+// can never see two different requests. It never repairs what it is given: what
+// is ambiguous is refused. The gateway's api and proxy use it.
+package operation
+
+import "github.com/stampgate/stampgate/gateway/sse"
+
+// A Surface is a generation of the API.
+type Surface uint8
+
+// The surfaces.
+const (
+	// Dated is /openai/… with api-version=YYYY-MM-DD and the deployment in the path.
+	Dated Surface = iota
+	// V1 is /openai/v1/… with the deployment as model in the body.
+	V1
+)
+
+// ModelIn says where a request names its deployment, which is our route.
+type ModelIn uint8
+
+// The places.
+const (
+	ModelNone ModelIn = iota
+	ModelInPath
+	ModelInBody
+	ModelInQuery
+)
+
+// A Form is what a request's body is.
+type Form uint8
+
+// The forms.
+const (
+	NoBody Form = iota
+	JSON
+	Multipart
+)
+
+// An Operation is one row of the API. It never changes.
+type Operation struct {
+	// Name is from a closed set, so that it may label metrics.
+	Name    string
+	Method  string
+	Surface Surface
+	ModelIn ModelIn
+	Form    Form
+	// Stateless: repeating it elsewhere does no harm but cost. A chat completion
+	// with store is not; see Body.Store.
+	Stateless bool
+	// Streams: the answer may be an event stream.
+	Streams bool
+	// ErrorForm is how an event stream of this operation reports an error.
+	ErrorForm sse.Form
+	// Local: the gateway answers from the policy; no backend is asked.
+	Local bool
+	// Served is false for operations that Azure has but this gateway refuses.
+	Served bool
+
+	path  []segment
+	query []string // parameters that are passed on, besides api-version
+}
+
+// A Match is what Recognise makes of a method, path and query.
+type Match struct {
+	Operation *Operation
+	// Deployment is decoded from the path; empty unless ModelIn is ModelInPath.
+	Deployment string
+	// APIVersion is as the client gave it; on V1 it may be empty.
+	APIVersion string
+	// ID is the decoded first id in the path, such as the model of GET /models/{model}.
+	ID string
+
+	ids   []string
+	query string // what is passed on, rebuilt
+}
+
+// An Error is an answer to a request that is refused: an HTTP status and the
+// fields of the error body. It repeats nothing that the client sent but the name
+// of a parameter from our own list.
+type Error struct {
+	Status  int
+	Code    string
+	Message string
+	Param   string
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
