@@ -10,6 +10,8 @@ package targets
 
 import (
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -68,14 +70,46 @@ type Signals struct {
 }
 
 // A Registry holds the state of every target.
-type Registry struct{}
+type Registry struct {
+	mu     sync.Mutex // guards states; never held across a call out
+	states map[policy.Key]*state
+}
+
+type state struct {
+	mu       sync.Mutex // guards the fields below
+	gate     time.Time
+	inFlight int
+}
 
 // New returns a registry that knows no target.
-func New() *Registry { return &Registry{} }
+func New() *Registry { return &Registry{states: make(map[policy.Key]*state)} }
 
 // Advance makes state for the targets of a new snapshot, and drops the state of
 // those that it no longer names.
-func (r *Registry) Advance(s *policy.Snapshot) {}
+func (r *Registry) Advance(s *policy.Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := make(map[policy.Key]*state)
+	for t := range s.Targets() {
+		st := r.states[t.Key]
+		if st == nil {
+			st = &state{}
+		}
+		next[t.Key] = st
+	}
+	r.states = next
+}
+
+func (r *Registry) state(k policy.Key) *state {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.states[k]
+	if st == nil {
+		st = &state{}
+		r.states[k] = st
+	}
+	return st
+}
 
 // A Request is what picking needs to know of a call.
 type Request struct {
@@ -89,9 +123,10 @@ type Request struct {
 // A Selection walks through the targets of one request, each at most once. It
 // is used by one goroutine.
 type Selection struct {
-	reg   *Registry
-	req   Request
-	tried []*policy.Target
+	reg    *Registry
+	req    Request
+	tried  []*policy.Target
+	costly int
 }
 
 // Begin starts the selection of a request.
@@ -101,13 +136,42 @@ func (r *Registry) Begin(req Request) Selection { return Selection{reg: r, req: 
 // left: then Verdict says what to answer. Every Ticket must be given back by
 // exactly one call of Observe.
 func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
+	for i, tier := range s.req.Route.Tiers(s.req.Region) {
+		for _, t := range tier.Targets {
+			if slices.Contains(s.tried, t) {
+				continue
+			}
+			st := s.reg.state(t.Key)
+			st.mu.Lock()
+			open := !now.Before(st.gate)
+			if open {
+				st.inFlight++
+			}
+			st.mu.Unlock()
+			if !open {
+				continue
+			}
+			s.tried = append(s.tried, t)
+			return Ticket{Target: t, Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte, Passive: tier.Passive, Tier: i, state: st}, true
+		}
+	}
 	return Ticket{}, false
 }
 
 // MayRetry reports whether another attempt may follow one that ended with o:
 // by the kind of the outcome, by the attempts already made, and by the retry
 // budget of the route, from which it withdraws.
-func (s *Selection) MayRetry(now time.Time, o Outcome) bool { return false }
+func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
+	switch o.Kind {
+	case Throttled, ConnectFailed, TLSFailed, IdentityRefused, DeploymentMissing:
+		return true
+	case ServerError, FirstByteTimeout, Broken:
+		s.costly++
+		return s.costly < s.req.Route.MaxAttempts && (s.req.Stateless || !o.Sent)
+	case Success, Rejected, Canceled:
+	}
+	return false
+}
 
 // A Verdict says why nothing is left.
 type Verdict struct {
@@ -119,7 +183,23 @@ type Verdict struct {
 }
 
 // Verdict tells what to answer after Next returned false.
-func (s *Selection) Verdict(now time.Time) Verdict { return Verdict{} }
+func (s *Selection) Verdict(now time.Time) Verdict {
+	v := Verdict{AllThrottled: true, RetryAfter: time.Minute}
+	for _, tier := range s.req.Route.Tiers(s.req.Region) {
+		for _, t := range tier.Targets {
+			st := s.reg.state(t.Key)
+			st.mu.Lock()
+			wait := st.gate.Sub(now)
+			st.mu.Unlock()
+			if wait <= 0 {
+				v.AllThrottled = false
+				wait = time.Second
+			}
+			v.RetryAfter = max(time.Millisecond, min(v.RetryAfter, wait))
+		}
+	}
+	return v
+}
 
 // A Ticket is the right to make one attempt on one target.
 type Ticket struct {
@@ -131,6 +211,7 @@ type Ticket struct {
 	FirstByte time.Duration
 	Passive   bool
 	Tier      int
+	state     *state
 }
 
 // Answered tells that the first byte has come, so that load and averages are
@@ -138,4 +219,13 @@ type Ticket struct {
 func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {}
 
 // Observe records how the attempt ended and gives the ticket back.
-func (t *Ticket) Observe(now time.Time, o Outcome) {}
+func (t *Ticket) Observe(now time.Time, o Outcome) {
+	t.state.mu.Lock()
+	defer t.state.mu.Unlock()
+	t.state.inFlight--
+	if o.Kind == Throttled {
+		if until := now.Add(max(o.Signals.RetryAfter, time.Second)); until.After(t.state.gate) {
+			t.state.gate = until
+		}
+	}
+}
