@@ -1,0 +1,127 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/geo"
+)
+
+const (
+	// MaxCompressedBytes bounds a document as it is stored.
+	MaxCompressedBytes = 1 << 20
+	// MaxDocumentBytes bounds a document as it is read: text compresses some
+	// ten times, and one that opens to more than this is a bomb.
+	MaxDocumentBytes = 16 << 20
+
+	maxAuthorBytes  = 200
+	maxMessageBytes = 2000
+)
+
+// An Envelope is one publication of a policy.
+type Envelope struct {
+	Serial   uint64       `json:"serial"`
+	Boundary geo.Boundary `json:"boundary"`
+	Digest   string       `json:"digest"`   // SHA-256 of the canonical document, hex
+	Document []byte       `json:"document"` // canonical, zstd
+	Author   string       `json:"author,omitempty"`
+	Message  string       `json:"message,omitempty"`
+	Time     time.Time    `json:"time"`
+	// Publication tells this publication from any other, also from one of the
+	// same document; it is how a lost answer is made good.
+	Publication string `json:"publication,omitempty"`
+	Signature   []byte `json:"signature"` // over boundary, serial and digest
+}
+
+// NewEnvelope compresses a canonical document and takes its digest. The result
+// is not signed.
+func NewEnvelope(boundary geo.Boundary, serial uint64, document []byte) (Envelope, error) {
+	if len(document) > MaxDocumentBytes {
+		return Envelope{}, &InvalidError{Text: fmt.Sprintf("the document has %d bytes, at most %d are allowed", len(document), MaxDocumentBytes)}
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return Envelope{}, fmt.Errorf("compress document: %w", err)
+	}
+	packed := enc.EncodeAll(document, nil)
+	if len(packed) > MaxCompressedBytes {
+		return Envelope{}, &InvalidError{Text: fmt.Sprintf("the document has %d bytes compressed, at most %d are allowed", len(packed), MaxCompressedBytes)}
+	}
+	return Envelope{Serial: serial, Boundary: boundary, Digest: digestOf(document), Document: packed}, nil
+}
+
+// Verify checks that a trusted key signed boundary, serial and digest. It says
+// nothing of the document: use OpenVerified before following it.
+func (e Envelope) Verify(v *signing.Verifier) error {
+	return v.Verify(e.Boundary, e.Serial, e.Digest, e.Signature)
+}
+
+// Open returns the canonical document, if it has no more than maxBytes and is
+// the one of the digest.
+func (e Envelope) Open(maxBytes int) ([]byte, error) {
+	if len(e.Document) > MaxCompressedBytes {
+		return nil, fmt.Errorf("open policy %d: %d bytes compressed, at most %d are allowed", e.Serial, len(e.Document), MaxCompressedBytes)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(maxBytes, 1))))
+	if err != nil {
+		return nil, fmt.Errorf("open policy %d: %w", e.Serial, err)
+	}
+	defer dec.Close()
+	document, err := dec.DecodeAll(e.Document, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open policy %d: decompress: %w", e.Serial, err)
+	}
+	if len(document) > maxBytes {
+		return nil, fmt.Errorf("open policy %d: more than %d bytes", e.Serial, maxBytes)
+	}
+	if got := digestOf(document); got != e.Digest {
+		return nil, fmt.Errorf("open policy %d: the document's digest is %s, the envelope says %s", e.Serial, got, clip(e.Digest, 64))
+	}
+	return document, nil
+}
+
+// OpenVerified is what a follower calls: the document, if the envelope is of
+// this boundary, signed by a trusted key, and whole.
+func (e Envelope) OpenVerified(boundary geo.Boundary, v *signing.Verifier) ([]byte, error) {
+	if e.Boundary != boundary {
+		return nil, fmt.Errorf("policy %d is of boundary %q, not of %q", e.Serial, clip(string(e.Boundary), 40), boundary)
+	}
+	if err := e.Verify(v); err != nil {
+		return nil, err
+	}
+	return e.Open(MaxDocumentBytes)
+}
+
+func digestOf(document []byte) string {
+	sum := sha256.Sum256(document)
+	return hex.EncodeToString(sum[:])
+}
+
+// encode writes the stored form.
+func (e Envelope) encode() (string, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return "", fmt.Errorf("encode policy %d: %w", e.Serial, err)
+	}
+	return string(b), nil
+}
+
+// decodeEnvelope reads the stored form. It checks the shape alone: whom to
+// trust is the receiver's question.
+func decodeEnvelope(key string, value []byte) (Envelope, error) {
+	var e Envelope
+	if err := json.Unmarshal(value, &e); err != nil {
+		return Envelope{}, &MalformedError{Key: key, Err: errors.New("not an envelope in JSON")}
+	}
+	if e.Serial == 0 || e.Boundary == "" || e.Digest == "" {
+		return e, &MalformedError{Key: key, Err: errors.New("serial, boundary or digest is missing")}
+	}
+	return e, nil
+}

@@ -1,0 +1,291 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/geo"
+)
+
+const (
+	// HistoryKept is how many publications the history holds.
+	HistoryKept = 200
+	// Entries pruned by one publication. One is due each time; more only after
+	// a jump. etcd takes 128 operations in a transaction.
+	prunedAtOnce = 50
+	// Tries of a write whose answers get lost.
+	publishTries = 4
+	// Entries of the history whose signature is looked at to find the highest
+	// genuine serial; more than that many forged ones need a human.
+	forgedAtMost = 16
+)
+
+// A PublishRequest is a document on its way into force.
+type PublishRequest struct {
+	Document []byte // canonical, not compressed
+	Author   string
+	Message  string
+	// ExpectSerial, if set, is the serial that must be in force: what the author
+	// had before his eyes. 0 expects that none is.
+	ExpectSerial *uint64
+	// ID tells this publication from others of the same document; made when
+	// empty. A caller that repeats a lost call repeats the ID.
+	ID string
+	// Again publishes also when the same document is in force already, for
+	// example to sign it with a new key.
+	Again bool
+	// Trust, if set, says which stored envelopes are genuine. A forged one then
+	// neither counts as in force nor sets the next serial.
+	Trust *signing.Verifier
+
+	action string // for the audit trail; "" = publish
+}
+
+// A SignFunc signs a serial and a digest for the boundary that is published to.
+type SignFunc func(serial uint64, digest string) ([]byte, error)
+
+// Publish puts a document in force under the next serial, in one transaction
+// that compares what is in force: of two at once one wins, and the other gets a
+// *ConflictError. If the very document is in force already, that envelope is the
+// answer (its Publication is another than the request's ID). A write whose
+// answer was lost is looked up and not repeated; if that fails too, the error is
+// an *UncertainError.
+func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishRequest, sign SignFunc) (Envelope, error) {
+	p, err := newPublication(boundary, req, sign)
+	if err != nil {
+		return Envelope{}, err
+	}
+	var lost error // of the latest write without an answer
+	for try := range publishTries {
+		if try > 0 && !sleep(ctx, s.backoff(try)) {
+			break
+		}
+		env, done, err := s.publishOnce(ctx, p)
+		if done {
+			return env, err
+		}
+		lost = err
+	}
+	if p.env.Signature == nil { // nothing was ever sent
+		return Envelope{}, lost
+	}
+	return Envelope{}, &UncertainError{Serial: p.env.Serial, Err: lost}
+}
+
+// A publication is a Publish call under way.
+type publication struct {
+	req  PublishRequest
+	keys keys
+	sign SignFunc
+	env  Envelope // with serial and signature once it was sent
+	base int64    // the revision of current that it replaces
+}
+
+func newPublication(boundary geo.Boundary, req PublishRequest, sign SignFunc) (*publication, error) {
+	if err := checkBoundary(boundary); err != nil {
+		return nil, err
+	}
+	if len(req.Author) > maxAuthorBytes || len(req.Message) > maxMessageBytes {
+		return nil, &InvalidError{Text: fmt.Sprintf("author or message is too long: at most %d and %d bytes", maxAuthorBytes, maxMessageBytes)}
+	}
+	env, err := NewEnvelope(boundary, 0, req.Document)
+	if err != nil {
+		return nil, err
+	}
+	if req.ID == "" {
+		req.ID = randomID()
+	}
+	env.Author, env.Message, env.Publication = req.Author, req.Message, req.ID
+	return &publication{req: req, keys: keysOf(boundary), sign: sign, env: env}, nil
+}
+
+// publishOnce looks at what is in force, and writes if nothing speaks against
+// it. Not done means that the outcome is unknown and it may be called again.
+func (s *Store) publishOnce(ctx context.Context, p *publication) (Envelope, bool, error) {
+	now, err := s.standing(ctx, p)
+	if err != nil {
+		return Envelope{}, !passes(err) || ctx.Err() != nil && p.env.Signature == nil, unavailable("read the policy in force", err)
+	}
+	if env, err, settled := s.settled(ctx, p, now); settled {
+		return env, true, err
+	}
+	if p.env.Signature == nil { // a repeated write must be the same write
+		if err := s.prepare(ctx, p, now); err != nil {
+			return Envelope{}, true, err
+		}
+	}
+	return s.write(ctx, p, now)
+}
+
+// A standing is what is in force at one revision.
+type standing struct {
+	current  *Envelope // nil: none, or none that is genuine
+	revision int64     // of the key, genuine or not; 0 = absent
+	history  []uint64  // serials, highest first
+}
+
+func (s *Store) standing(ctx context.Context, p *publication) (standing, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timing.Request)
+	defer cancel()
+	resp, err := s.client.Txn(ctx).Then(
+		clientv3.OpGet(p.keys.current()),
+		clientv3.OpGet(p.keys.history(), clientv3.WithPrefix(), clientv3.WithKeysOnly()),
+	).Commit()
+	if err != nil {
+		return standing{}, err
+	}
+	var now standing
+	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) == 1 {
+		now.revision = kvs[0].ModRevision
+		if env, err := decodeEnvelope(p.keys.current(), kvs[0].Value); err == nil && p.genuine(env) {
+			now.current = &env
+		}
+	}
+	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
+		if n, err := strconv.ParseUint(strings.TrimPrefix(string(kv.Key), p.keys.history()), 10, 64); err == nil && n < math.MaxUint64 {
+			now.history = append(now.history, n)
+		}
+	}
+	slices.Sort(now.history)
+	slices.Reverse(now.history)
+	return now, nil
+}
+
+func (p *publication) genuine(e Envelope) bool {
+	return e.Boundary == p.env.Boundary && e.Serial < math.MaxUint64 && (p.req.Trust == nil || e.Verify(p.req.Trust) == nil)
+}
+
+// settled decides whether there is anything left to write.
+func (s *Store) settled(ctx context.Context, p *publication, now standing) (env Envelope, err error, is bool) { //nolint:revive // the error is one of two answers, not a failure of deciding
+	sent := p.env.Signature != nil
+	if c := now.current; c != nil {
+		if c.Publication == p.req.ID && c.Digest == p.env.Digest {
+			return *c, nil, true
+		}
+		if !sent && c.Digest == p.env.Digest && !p.req.Again {
+			return *c, nil, true
+		}
+	}
+	if sent && now.revision != p.base {
+		// Someone else published since. Ours may have been in force in between.
+		if old, err := s.At(ctx, p.env.Boundary, p.env.Serial); err == nil && old.Publication == p.req.ID {
+			return old, nil, true
+		}
+		return Envelope{}, now.conflict(p.env.Boundary), true
+	}
+	if want := p.req.ExpectSerial; !sent && want != nil && *want != now.serial() {
+		return Envelope{}, now.conflict(p.env.Boundary), true
+	}
+	return Envelope{}, nil, false
+}
+
+func (now standing) serial() uint64 {
+	if now.current == nil {
+		return 0
+	}
+	return now.current.Serial
+}
+
+func (now standing) conflict(b geo.Boundary) error {
+	c := now.current
+	if c == nil {
+		return &ConflictError{Boundary: b}
+	}
+	return &ConflictError{Boundary: b, Serial: c.Serial, Digest: c.Digest, Author: c.Author, Message: c.Message, Time: c.Time}
+}
+
+// prepare gives the envelope its serial, time and signature.
+func (s *Store) prepare(ctx context.Context, p *publication, now standing) error {
+	serial, err := s.nextSerial(ctx, p, now)
+	if err != nil {
+		return err
+	}
+	signature, err := p.sign(serial, p.env.Digest)
+	if err != nil {
+		return fmt.Errorf("sign policy %d: %w", serial, err)
+	}
+	p.env.Serial, p.env.Time, p.env.Signature = serial, time.Now().UTC(), signature
+	p.base = now.revision
+	return nil
+}
+
+// nextSerial is one above the highest genuine serial there ever was: gateways
+// refuse anything else. The history counts too, since current may have been lost
+// or set back.
+func (s *Store) nextSerial(ctx context.Context, p *publication, now standing) (uint64, error) {
+	forged := 0
+	for _, serial := range now.history {
+		if serial <= now.serial() {
+			break
+		}
+		if p.req.Trust != nil {
+			env, err := s.At(ctx, p.env.Boundary, serial)
+			if _, malformed := errors.AsType[*MalformedError](err); err != nil && !malformed && !errors.Is(err, ErrNoSerial) {
+				return 0, err
+			}
+			if err != nil || env.Serial != serial || !p.genuine(env) {
+				if forged++; forged > forgedAtMost {
+					return 0, fmt.Errorf("publish to %s: over %d forged entries in the history: delete them first", p.env.Boundary, forgedAtMost)
+				}
+				continue
+			}
+		}
+		return serial + 1, nil
+	}
+	return now.serial() + 1, nil
+}
+
+func (s *Store) write(ctx context.Context, p *publication, now standing) (Envelope, bool, error) {
+	value, err := p.env.encode()
+	if err != nil {
+		return Envelope{}, true, err
+	}
+	ops := []clientv3.Op{
+		clientv3.OpPut(p.keys.current(), value),
+		clientv3.OpPut(p.keys.historyOf(p.env.Serial), value),
+	}
+	action := p.req.action
+	if action == "" {
+		action = "publish"
+	}
+	ops = append(ops, auditOp(p.env.Boundary, AuditRecord{
+		Time: p.env.Time, ID: p.req.ID, Author: p.env.Author, Action: action,
+		Subject: "policy " + strconv.FormatUint(p.env.Serial, 10), Message: p.env.Message, Digest: p.env.Digest,
+	}))
+	for _, serial := range now.history {
+		if len(ops) < prunedAtOnce && serial+HistoryKept <= p.env.Serial {
+			ops = append(ops, clientv3.OpDelete(p.keys.historyOf(serial)))
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timing.Request)
+	defer cancel()
+	resp, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(p.keys.current()), "=", p.base)).
+		Then(ops...).Commit()
+	switch {
+	case err == nil && resp.Succeeded:
+		return p.env, true, nil
+	case err == nil: // someone was first, or an earlier try of ours was: look again
+		return Envelope{}, false, errors.New("what is in force changed meanwhile")
+	case passes(err) || errors.Is(err, context.Canceled):
+		return Envelope{}, false, unavailable("publish", err)
+	}
+	return Envelope{}, true, fmt.Errorf("publish policy %d to %s: %w", p.env.Serial, p.env.Boundary, err)
+}
+
+func randomID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails since Go 1.24
+	return hex.EncodeToString(b)
+}
