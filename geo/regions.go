@@ -1,6 +1,11 @@
 package geo
 
-import "iter"
+import (
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+)
 
 // A Region is one physical region of Azure.
 type Region struct {
@@ -13,19 +18,41 @@ type Region struct {
 	Zones     int     // availability zones; 0 = none
 }
 
+type regionIndex struct {
+	ordered   []Region
+	byID      map[RegionID]Region
+	byDisplay map[string]Region // in small letters
+}
+
+// regions builds the index once: Lookup is on the way of every deployment of a
+// policy. Nothing changes it afterwards, and none of it is handed out.
+//
+//nolint:gochecknoglobals // never assigned again; a function value that remembers its result
+var regions = sync.OnceValue(func() regionIndex {
+	index := regionIndex{
+		ordered:   regionTable(),
+		byID:      make(map[RegionID]Region),
+		byDisplay: make(map[string]Region),
+	}
+	for _, r := range index.ordered {
+		index.byID[r.ID] = r
+		index.byDisplay[strings.ToLower(r.Display)] = r
+	}
+	return index
+})
+
 // Lookup returns the region of that name.
 func Lookup(id RegionID) (Region, bool) {
-	r, ok := regionsByID()[id]
+	r, ok := regions().byID[id]
+	return r, ok
+}
+
+// LookupDisplay returns the region that a backend's x-ms-region header names,
+// such as "Sweden Central". Case and surrounding space do not matter.
+func LookupDisplay(name string) (Region, bool) {
+	r, ok := regions().byDisplay[strings.ToLower(strings.TrimSpace(name))]
 	return r, ok
 }
 
 // Regions yields every region in the order of its name.
-func Regions() iter.Seq[Region] {
-	return func(yield func(Region) bool) {
-		for _, r := range regionTable() {
-			if !yield(r) {
-				return
-			}
-		}
-	}
-}
+func Regions() iter.Seq[Region] { return slices.Values(regions().ordered) }

@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"errors"
+	"time"
 
 	"github.com/stampgate/stampgate/geo"
 )
@@ -14,10 +14,31 @@ type Options struct {
 	Local *geo.Residency
 	// AllowLoopback permits http://127.… endpoints: development and tests only.
 	AllowLoopback bool
+	// Now, if set, lets Validate warn of keys that have expired. Nothing else
+	// depends on it: the same document compiles at any time.
+	Now time.Time
 }
 
-// Compile validates the document and turns it into a Snapshot. The error joins
-// every fault that Validate finds.
+// Validate reports everything that is wrong with the document (faults: it will
+// not compile) and everything that is legal but unwise (warnings), each with
+// its path and a remedy.
+func Validate(doc *Document, opt Options) (faults, warnings []Fault) {
+	c := newCheck(doc, opt)
+	c.run()
+	return c.faults, c.warnings
+}
+
+// Compile validates the document and turns it into a Snapshot. The error is an
+// *Error with every fault that Validate finds.
 func Compile(doc *Document, opt Options) (*Snapshot, error) {
-	return nil, errors.New("not written")
+	c := newCheck(doc, opt)
+	c.run()
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	canonical, err := Canonical(doc)
+	if err != nil {
+		return nil, err
+	}
+	return c.snapshot(Digest(canonical)), nil
 }

@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stampgate/stampgate/geo"
@@ -11,14 +14,19 @@ import (
 // and shares no memory with its source, so any number of goroutines may read it
 // without a lock. A request loads it once and keeps it to its end.
 type Snapshot struct {
-	serial   uint64
-	digest   string // sha256 of the canonical document, hex
-	fence    *geo.Fence
-	stamps   map[geo.RegionID]*StampRules
-	routes   map[string]*CompiledRoute
-	clients  map[[32]byte]*keyGrant // by sha256 of the key
-	byClient map[string]*Principal
-	targets  []*Target
+	serial     uint64
+	digest     string // sha256 of the canonical document, hex
+	fence      *geo.Fence
+	stamps     map[geo.RegionID]*StampRules
+	stampOrder []*StampRules
+	routes     map[string]*CompiledRoute
+	ordered    []*CompiledRoute
+	keys       map[[sha256.Size]byte]keyGrant // by sha256 of the key
+	entra      map[EntraClient]*Principal     // in small letters
+	principals []*Principal
+	targets    []*Target
+	byKey      map[Key]*Target
+	backends   map[string][]*Target
 }
 
 // Serial returns the publication's number; 0 for a policy read from a file.
@@ -38,19 +46,39 @@ func (s *Snapshot) Route(name string) (*CompiledRoute, bool) {
 
 // Routes yields every route, in the order of the document.
 func (s *Snapshot) Routes() iter.Seq[*CompiledRoute] {
-	return func(func(*CompiledRoute) bool) {}
+	return slices.Values(s.ordered)
 }
 
-// Targets yields every target of the boundary, each once.
-func (s *Snapshot) Targets() iter.Seq[*Target] {
-	return func(yield func(*Target) bool) {
-		for _, t := range s.targets {
-			if !yield(t) {
+// RequiredRoutes yields the routes that count for the stamp's health, in the
+// order of the document.
+func (s *Snapshot) RequiredRoutes() iter.Seq[*CompiledRoute] {
+	return func(yield func(*CompiledRoute) bool) {
+		for _, r := range s.ordered {
+			if r.Required && !yield(r) {
 				return
 			}
 		}
 	}
 }
+
+// Targets yields every target of the boundary, each once.
+func (s *Snapshot) Targets() iter.Seq[*Target] {
+	return slices.Values(s.targets)
+}
+
+// Target returns the target of that key.
+func (s *Snapshot) Target(key Key) (*Target, bool) {
+	t, ok := s.byKey[key]
+	return t, ok
+}
+
+// TargetsOf yields the targets of a backend, none if there is no such backend.
+func (s *Snapshot) TargetsOf(backend string) iter.Seq[*Target] {
+	return slices.Values(s.backends[backend])
+}
+
+// Fence returns the fence of the boundary.
+func (s *Snapshot) Fence() *geo.Fence { return s.fence }
 
 // Stamp returns the rules of the region's stamp.
 func (s *Snapshot) Stamp(region geo.RegionID) (*StampRules, bool) {
@@ -58,16 +86,33 @@ func (s *Snapshot) Stamp(region geo.RegionID) (*StampRules, bool) {
 	return r, ok
 }
 
+// Stamps yields the rules of every stamp, in the order of the document.
+func (s *Snapshot) Stamps() iter.Seq[*StampRules] { return slices.Values(s.stampOrder) }
+
 // ClientByKey returns the client whose key has this SHA-256, unless the key's
 // notAfter has passed. The lookup is by the hash of what was presented, so its
 // timing tells nothing of a stored key.
 func (s *Snapshot) ClientByKey(sum [32]byte, now time.Time) (*Principal, bool) {
-	g, ok := s.clients[sum]
+	g, ok := s.keys[sum]
 	if !ok || (!g.notAfter.IsZero() && !now.Before(g.notAfter)) {
 		return nil, false
 	}
 	return g.client, true
 }
+
+// ClientByEntra returns the client that an application of a tenant signs in as.
+// Both are GUIDs; case does not matter.
+func (s *Snapshot) ClientByEntra(tenant, application string) (*Principal, bool) {
+	p, ok := s.entra[EntraClient{Tenant: tenant, Application: application}.folded()]
+	return p, ok
+}
+
+func (e EntraClient) folded() EntraClient {
+	return EntraClient{Tenant: strings.ToLower(e.Tenant), Application: strings.ToLower(e.Application)}
+}
+
+// Principals yields every client, in the order of the document.
+func (s *Snapshot) Principals() iter.Seq[*Principal] { return slices.Values(s.principals) }
 
 type keyGrant struct {
 	client   *Principal
@@ -108,8 +153,8 @@ type CompiledRoute struct {
 	tiers           map[geo.RegionID][]CompiledTier
 }
 
-// Tiers returns the route's tiers for the stamp of a region, best first. The
-// caller must not change the result.
+// Tiers returns the route's tiers for the stamp of a region, best first; none
+// for a region that has no stamp. The caller must not change the result.
 func (r *CompiledRoute) Tiers(region geo.RegionID) []CompiledTier { return r.tiers[region] }
 
 // A CompiledTier holds targets that are tried as equals.
@@ -136,8 +181,9 @@ type Target struct {
 	Deployment string
 	Model      string
 	Version    string
-	// Weight is the target's share among its equals, > 0: PTU or tokens per
-	// minute as declared, 1 where nothing is.
+	// Weight is the target's share among its equals, > 0: as declared, else its
+	// PTU or tokens per minute in units of the mean of those that have the same
+	// model, version and class, else 1 (an average one).
 	Weight      float64
 	Provisioned bool
 	Credential  Credential

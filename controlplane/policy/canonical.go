@@ -1,0 +1,207 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Canonical returns the one form of a document that is stored, signed and
+// compared: two documents that say the same have the same bytes, whatever their
+// comments and order of fields were. Decode of it returns an equal document.
+//
+// It is written here, not by a library, because a digest must stay the same for
+// as long as a signature over it: no update of a dependency may change a byte.
+func Canonical(doc *Document) ([]byte, error) {
+	if doc == nil {
+		return nil, errors.New("canonical form: no document")
+	}
+	e := &emitter{names: make(map[reflect.Type][]string)}
+	e.object(reflect.ValueOf(doc).Elem(), 0, false)
+	if e.err != nil {
+		return nil, fmt.Errorf("canonical form: %w", e.err)
+	}
+	return e.out.Bytes(), nil
+}
+
+// Digest returns the SHA-256 of a canonical document, in hex.
+func Digest(canonical []byte) string {
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
+}
+
+// An emitter writes block YAML with two spaces a level.
+type emitter struct {
+	out   bytes.Buffer
+	names map[reflect.Type][]string
+	err   error // the first value that has no written form
+}
+
+// object writes the fields of a struct. With inline, the first one continues
+// the line of a list's hyphen.
+func (e *emitter) object(v reflect.Value, depth int, inline bool) {
+	names, ok := e.names[v.Type()]
+	if !ok {
+		names = yamlNames(v.Type())
+		e.names[v.Type()] = names
+	}
+	wrote := false
+	for i, name := range names {
+		if optional(v.Type().Field(i)) && empty(v.Field(i)) {
+			continue
+		}
+		if wrote || !inline {
+			e.indent(depth)
+		}
+		wrote = true
+		e.out.WriteString(name)
+		e.out.WriteByte(':')
+		e.after(v.Field(i), depth)
+	}
+	if !wrote {
+		e.out.WriteString("{}\n")
+	}
+}
+
+// after writes a value behind "name:".
+func (e *emitter) after(v reflect.Value, depth int) {
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	switch {
+	case isScalar(v):
+		e.out.WriteByte(' ')
+		e.scalar(v)
+	case empty(v):
+		e.out.WriteString(emptyForm(v))
+	case v.Kind() == reflect.Slice:
+		e.out.WriteByte('\n')
+		e.list(v, depth+1)
+	case v.Kind() == reflect.Map:
+		e.out.WriteByte('\n')
+		e.table(v, depth+1)
+	default:
+		e.out.WriteByte('\n')
+		e.object(v, depth+1, false)
+	}
+}
+
+func (e *emitter) list(v reflect.Value, depth int) {
+	for i := range v.Len() {
+		e.indent(depth)
+		e.out.WriteString("- ")
+		if item := v.Index(i); isScalar(item) {
+			e.scalar(item)
+		} else {
+			e.object(item, depth+1, true)
+		}
+	}
+}
+
+func (e *emitter) table(v reflect.Value, depth int) {
+	byName := make(map[string]reflect.Value, v.Len())
+	for it := v.MapRange(); it.Next(); {
+		byName[it.Key().String()] = it.Value()
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		e.indent(depth)
+		e.text(name)
+		e.out.WriteByte(':')
+		e.after(byName[name], depth)
+	}
+}
+
+func (e *emitter) indent(depth int) {
+	for range depth {
+		e.out.WriteString("  ")
+	}
+}
+
+func (e *emitter) scalar(v reflect.Value) {
+	switch x := v.Interface().(type) {
+	case Duration:
+		e.out.WriteString(x.String())
+	case time.Time:
+		e.out.WriteString(x.UTC().Format(time.RFC3339Nano))
+	default:
+		switch v.Kind() {
+		case reflect.Bool:
+			e.out.WriteString(strconv.FormatBool(v.Bool()))
+		case reflect.Int:
+			e.out.WriteString(strconv.FormatInt(v.Int(), 10))
+		case reflect.Float64:
+			e.out.WriteString(strconv.FormatFloat(v.Float(), 'g', -1, 64))
+		default:
+			e.text(v.String())
+		}
+	}
+	e.out.WriteByte('\n')
+}
+
+// text writes a string plain where nothing could take it for anything else,
+// and quoted in ASCII everywhere else.
+func (e *emitter) text(s string) {
+	if !utf8.ValidString(s) && e.err == nil {
+		e.err = errors.New("a text is not UTF-8")
+	}
+	if plainText(s) {
+		e.out.WriteString(s)
+		return
+	}
+	e.out.WriteString(strconv.QuoteToASCII(s)) // its escapes are all YAML's too
+}
+
+func plainText(s string) bool {
+	if s == "" || !isLetter(s[0]) || strings.HasSuffix(s, ":") {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isLetter(c) && !isDigit(c) && !strings.ContainsRune("-._/:", rune(c)) {
+			return false
+		}
+	}
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off", "true", "false", "null":
+		return false
+	}
+	return true
+}
+
+func optional(f reflect.StructField) bool {
+	return strings.HasSuffix(f.Tag.Get("yaml"), ",omitempty")
+}
+
+func isScalar(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map, reflect.Pointer:
+		return false
+	case reflect.Struct:
+		_, isTime := v.Interface().(time.Time)
+		return isTime
+	}
+	return true
+}
+
+// empty reports whether an optional field is left out.
+func empty(v reflect.Value) bool {
+	if v.Kind() == reflect.Slice || v.Kind() == reflect.Map {
+		return v.Len() == 0
+	}
+	return v.IsZero()
+}
+
+func emptyForm(v reflect.Value) string {
+	if v.Kind() == reflect.Slice {
+		return " []\n"
+	}
+	return " {}\n"
+}
