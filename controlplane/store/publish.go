@@ -66,7 +66,7 @@ func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishR
 	if err != nil {
 		return Envelope{}, err
 	}
-	var lost error // of the latest write without an answer
+	var lost error // of the latest try that left the outcome open
 	for try := range publishTries {
 		if try > 0 && !sleep(ctx, s.backoff(try)) {
 			break
@@ -76,9 +76,6 @@ func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishR
 			return env, err
 		}
 		lost = err
-	}
-	if p.env.Signature == nil { // nothing was ever sent
-		return Envelope{}, lost
 	}
 	return Envelope{}, &UncertainError{Serial: p.env.Serial, Err: lost}
 }
@@ -115,7 +112,8 @@ func newPublication(boundary geo.Boundary, req PublishRequest, sign SignFunc) (*
 func (s *Store) publishOnce(ctx context.Context, p *publication) (Envelope, bool, error) {
 	now, err := s.standing(ctx, p)
 	if err != nil {
-		return Envelope{}, !passes(err) || ctx.Err() != nil && p.env.Signature == nil, unavailable("read the policy in force", err)
+		sent := p.env.Signature != nil
+		return Envelope{}, !sent, unavailable("read the policy in force", err)
 	}
 	if env, err, settled := s.settled(ctx, p, now); settled {
 		return env, true, err

@@ -1,0 +1,273 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Why a session of a reflector ended.
+var (
+	errRelist    = errors.New("a full list is due")
+	errSilent    = errors.New("the watch was silent for too long")
+	errWentBack  = errors.New("the store's revision went back")
+	errOtherEtcd = errors.New("another cluster answers")
+	errClosed    = errors.New("the watch was closed")
+)
+
+// A reflector keeps a copy of a range of keys, by these rules:
+//
+//   - A session lists the whole range at one revision and watches from the next;
+//     whatever goes wrong ends it, and the next one lists again. So there is one
+//     path, and it is walked every few minutes also when all is well.
+//   - The revision moves only by a list or an applied event, never because time
+//     passed.
+//   - The watch demands a leader, and is asked for a sign of life all the time:
+//     a connection can be dead without anyone saying so. After too long a
+//     silence it is closed, and the next one goes to the next endpoint.
+//   - Losing etcd changes nothing of the copy.
+type reflector struct {
+	store     *Store
+	name      string // for the log
+	from, to  string // the range, without to
+	deliver   func(state map[string]item, changed []string)
+	connected func(bool)
+
+	state    map[string]item
+	cluster  uint64 // of the latest list
+	revision int64  // of state
+	endpoint int    // counts on from one connection to the next
+	online   bool
+}
+
+type item struct {
+	value    []byte // nil only for a key that is gone
+	revision int64
+}
+
+// run blocks until ctx ends.
+func (r *reflector) run(ctx context.Context) {
+	r.state = make(map[string]item)
+	r.endpoint = rand.N(len(r.store.cfg.Endpoints))
+	r.connected(false)
+	for try := 1; ctx.Err() == nil; try++ {
+		began := time.Now()
+		err := r.connection(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > r.store.timing.Silence {
+			try = 1
+		}
+		r.report(try, err)
+		r.endpoint++
+		if !sleep(ctx, r.store.backoff(try)) {
+			return
+		}
+	}
+}
+
+func (r *reflector) report(try int, err error) {
+	event := r.store.log.Debug()
+	if r.online || try == 1 {
+		event = r.store.log.Warn()
+	}
+	event.Err(err).Str("watch", r.name).Msg("watch interrupted")
+	r.setOnline(false)
+}
+
+func (r *reflector) setOnline(v bool) {
+	if r.online != v {
+		r.online = v
+		r.connected(v)
+	}
+}
+
+// connection runs sessions over one connection to one endpoint until one ends
+// for a reason that a new list over the same connection cannot mend.
+func (r *reflector) connection(ctx context.Context) error {
+	endpoints := r.store.cfg.Endpoints
+	client, err := r.store.dial([]string{endpoints[r.endpoint%len(endpoints)]})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for {
+		err := r.session(ctx, client)
+		switch {
+		case errors.Is(err, errRelist):
+		case errors.Is(err, rpctypes.ErrCompacted):
+			r.store.log.Info().Str("watch", r.name).Int64("revision", r.revision).Msg("compacted past the watch, listing again")
+			// A list is at the newest revision, so this cannot repeat at once
+			// unless compaction is faster than the network.
+			if !sleep(ctx, r.store.backoff(1)) {
+				return ctx.Err()
+			}
+		default:
+			return err
+		}
+	}
+}
+
+func (r *reflector) session(ctx context.Context, client *clientv3.Client) error {
+	if err := r.list(ctx, client); err != nil {
+		return err
+	}
+	wctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	// Opening a watch blocks while the connection is dead, so the watchdog runs
+	// before it.
+	timing := r.store.timing
+	watchdog := time.AfterFunc(timing.Silence, func() { cancel(errSilent) })
+	defer watchdog.Stop()
+	relist := time.NewTimer(timing.Relist*4/5 + rand.N(timing.Relist*2/5+1))
+	defer relist.Stop()
+
+	events := client.Watch(wctx, r.from, clientv3.WithRange(r.to), clientv3.WithRev(r.revision+1), clientv3.WithFragment())
+	wg.Go(func() { askForProgress(wctx, client, timing.Progress) })
+	for {
+		select {
+		case <-relist.C:
+			return errRelist
+		case resp, ok := <-events:
+			if !ok {
+				return whyClosed(wctx)
+			}
+			if err := r.take(resp); err != nil {
+				return err
+			}
+			watchdog.Reset(timing.Silence)
+		}
+	}
+}
+
+func whyClosed(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return errClosed
+}
+
+// askForProgress asks the server for a sign of life again and again. The answer
+// comes as a response of the watch that has no events.
+func askForProgress(ctx context.Context, client *clientv3.Client, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			// It fails or blocks when the stream is down, for which the watchdog
+			// is there.
+			rctx, cancel := context.WithTimeout(ctx, every)
+			_ = client.RequestProgress(rctx)
+			cancel()
+		}
+	}
+}
+
+// list reads the whole range at one revision and delivers what differs from the
+// copy.
+func (r *reflector) list(ctx context.Context, client *clientv3.Client) error {
+	lctx, cancel := context.WithTimeout(ctx, r.store.timing.Request)
+	defer cancel()
+	resp, err := client.Get(lctx, r.from, clientv3.WithRange(r.to))
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	if r.cluster != 0 && (resp.Header.ClusterId != r.cluster || resp.Header.Revision < r.revision) {
+		r.store.log.Error().Str("watch", r.name).Int64("revision", resp.Header.Revision).Int64("before", r.revision).
+			Bool("other_cluster", resp.Header.ClusterId != r.cluster).
+			Msg("etcd was restored or replaced: what it holds is older or another than what was known")
+	}
+	listed := make(map[string]item, len(resp.Kvs))
+	for _, kv := range resp.Kvs {
+		if r.within(kv) {
+			listed[string(kv.Key)] = itemOf(kv)
+		}
+	}
+	var changed []string
+	for key, it := range listed {
+		if old, ok := r.state[key]; !ok || !bytes.Equal(old.value, it.value) {
+			changed = append(changed, key)
+		}
+	}
+	for key := range r.state {
+		if _, ok := listed[key]; !ok {
+			changed = append(changed, key)
+		}
+	}
+	slices.Sort(changed)
+	r.state, r.revision, r.cluster = listed, resp.Header.Revision, resp.Header.ClusterId
+	r.deliver(r.state, changed)
+	r.setOnline(true)
+	return nil
+}
+
+// take applies one response of the watch. The client hands over whole revisions:
+// it puts fragments together before.
+func (r *reflector) take(resp clientv3.WatchResponse) error {
+	if err := resp.Err(); err != nil {
+		return err
+	}
+	if resp.Header.ClusterId != r.cluster {
+		return errOtherEtcd
+	}
+	if resp.Header.Revision < r.revision {
+		return errWentBack
+	}
+	var changed []string
+	for _, e := range resp.Events {
+		// Kv.ModRevision is that of the event, also of a deletion.
+		if e.Kv.ModRevision <= r.revision || !r.within(e.Kv) {
+			continue // replayed, or not ours
+		}
+		key := string(e.Kv.Key)
+		if e.Type == mvccpb.DELETE {
+			delete(r.state, key)
+		} else {
+			r.state[key] = itemOf(e.Kv)
+		}
+		if !slices.Contains(changed, key) {
+			changed = append(changed, key)
+		}
+	}
+	if n := len(resp.Events); n > 0 {
+		r.revision = max(r.revision, resp.Events[n-1].Kv.ModRevision)
+	}
+	if len(changed) > 0 {
+		r.deliver(r.state, changed)
+	}
+	return nil
+}
+
+// within filters in the client what the server should never have sent: the
+// residency promise does not rest on another program's access control.
+func (r *reflector) within(kv *mvccpb.KeyValue) bool {
+	key := string(kv.Key)
+	if r.from <= key && key < r.to {
+		return true
+	}
+	r.store.log.Error().Str("watch", r.name).Str("key", clip(key, 100)).Msg("etcd sent a key that was not asked for")
+	return false
+}
+
+func itemOf(kv *mvccpb.KeyValue) item {
+	value := kv.Value
+	if value == nil {
+		value = []byte{} // there, but empty
+	}
+	return item{value: value, revision: kv.ModRevision}
+}
