@@ -34,22 +34,22 @@ func (f *Inflight) Done() {
 // Count returns how much is running.
 func (f *Inflight) Count() int { return int(f.n.Load()) }
 
-// Wait returns nil at a moment when nothing was running, or the cause of ctx's
-// end.
+// Wait returns nil when nothing is running, or the cause of ctx's end.
 func (f *Inflight) Wait(ctx context.Context) error {
 	f.waiting.Add(1)
 	defer f.waiting.Add(-1)
-	idle := f.next()
-	// Looked at after waiting was raised and the channel taken: a Done that
-	// reaches zero from here on closes that channel.
-	if f.n.Load() == 0 {
-		return nil
-	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for {
+		idle := f.next()
+		// Looked at after waiting was raised and the channel taken: a Done
+		// that reaches zero from here on closes that channel.
+		if f.n.Load() == 0 {
+			return nil
+		}
+		select {
+		case <-idle: // may be late news: look again
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -58,10 +58,12 @@ func NewAsyncWriter(w io.Writer, size int) *AsyncWriter {
 func (a *AsyncWriter) Write(p []byte) (int, error) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if a.closed || a.held.Add(int64(len(p))) > a.limit {
-		if !a.closed {
-			a.held.Add(-int64(len(p)))
-		}
+	if a.closed {
+		a.dropped.Add(1)
+		return len(p), nil
+	}
+	if a.held.Add(int64(len(p))) > a.limit {
+		a.held.Add(-int64(len(p)))
 		a.dropped.Add(1)
 		return len(p), nil
 	}

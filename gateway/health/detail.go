@@ -1,0 +1,130 @@
+package health
+
+import (
+	"time"
+)
+
+// Detail is what only the operator may see. It is made afresh for each detailed
+// request.
+type Detail struct {
+	Version  string // of the build
+	Gateway  string
+	Boundary string
+	Region   string
+
+	PolicySerial uint64
+	PolicyAge    time.Duration // since it came into force
+
+	Targets []Target
+	// Gossip is nil where there is none.
+	Gossip *Gossip
+}
+
+// A Target is one deployment as this gateway sees it.
+type Target struct {
+	Backend    string
+	Deployment string
+	Region     string
+	Passive    bool // stands in another region than the stamp
+	Drained    bool
+	Breaker    string        // closed, open, half-open
+	GatedFor   time.Duration // what is left of a throttle; 0 if none
+	InFlight   int
+	FirstByte  time.Duration // average; 0 if unknown
+}
+
+func (t Target) status() Status {
+	switch {
+	case t.Breaker == "open":
+		return Fail
+	case t.Drained, t.GatedFor > 0, t.Breaker == "half-open":
+		return Warn
+	default:
+		return Pass
+	}
+}
+
+// Gossip is the stamp as gossip shows it. It never counts for the status.
+type Gossip struct {
+	Members []Member
+	Dropped uint64 // messages that did not fit
+}
+
+// A Member is one gateway of the stamp.
+type Member struct {
+	Name         string
+	State        string // alive, suspect, left
+	PolicySerial uint64
+	Ready        Status
+}
+
+// detailAnswer builds the operator's document. The status is the one that
+// everyone gets.
+func detailAnswer(p *published, stamp bool, code int, d Detail) *answer {
+	s := p.summary
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	doc := document{
+		Status:    s.Ready,
+		Version:   d.Version,
+		ServiceID: d.Gateway,
+		Notes:     []string{"boundary " + d.Boundary, "region " + d.Region},
+		Checks:    map[string][]check{},
+	}
+	if stamp {
+		doc.Status = s.Stamp
+	}
+	if s.Draining {
+		doc.Output = "draining"
+	}
+	loaded := Fail
+	if p.policy {
+		loaded = Pass
+	}
+	doc.Checks["policy:serial"] = []check{{ObservedValue: d.PolicySerial, Status: loaded, Time: now}}
+	doc.Checks["policy:age"] = []check{{ObservedValue: d.PolicyAge.Seconds(), ObservedUnit: "s", Status: loaded, Time: now}}
+	for _, r := range s.Routes {
+		doc.Checks[r.Name+":availability"] = []check{{
+			Status: r.Status, Output: r.Availability.String(), Required: new(r.Required), Time: now,
+		}}
+	}
+	for _, t := range d.Targets {
+		key := t.Backend + ":targets"
+		doc.Checks[key] = append(doc.Checks[key], targetCheck(t, now))
+	}
+	if d.Gossip != nil {
+		doc.Checks["gossip:members"] = memberChecks(d.Gossip, now)
+		doc.Checks["gossip:dropped"] = []check{{ObservedValue: d.Gossip.Dropped, ObservedUnit: "messages", Status: Pass, Time: now}}
+	}
+	return newAnswer(code, healthJSON, doc.encode())
+}
+
+func targetCheck(t Target, now string) check {
+	return check{
+		ComponentID:   t.Deployment,
+		ComponentType: "component",
+		Status:        t.status(),
+		Time:          now,
+		Region:        t.Region,
+		Passive:       t.Passive,
+		Breaker:       t.Breaker,
+		GatedMS:       (t.GatedFor + time.Millisecond - 1).Milliseconds(),
+		Drained:       t.Drained,
+		InFlight:      t.InFlight,
+		FirstByteMS:   float64(t.FirstByte.Microseconds()) / 1000,
+	}
+}
+
+func memberChecks(g *Gossip, now string) []check {
+	checks := make([]check, 0, len(g.Members))
+	for _, m := range g.Members {
+		checks = append(checks, check{
+			ComponentID:   m.Name,
+			ComponentType: "system",
+			ObservedValue: m.State,
+			Status:        m.Ready,
+			Time:          now,
+			Serial:        m.PolicySerial,
+		})
+	}
+	return checks
+}

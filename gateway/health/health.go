@@ -1,0 +1,150 @@
+// Package health decides what a gateway says of itself and of its stamp, and
+// answers the five health paths.
+//
+// The Machine is a damped state machine, fed every half second with what the
+// gateway knows; the Handler serves what the Machine last published, a prebuilt
+// byte slice, and so asks nobody while it answers. Neither the store nor gossip
+// is an input: their loss cannot change an answer. The package never sees a
+// request's credential, never redirects, and imports of ours the policy only.
+// The gateway's wiring and its admin listener are its users.
+package health
+
+import (
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+)
+
+const (
+	// Period is how often the gateway evaluates.
+	Period = 500 * time.Millisecond
+	// badToFall and goodToRise damp every answer but a drain's: with Period, a
+	// fault shows within 1.5 s and its end within 1 s.
+	badToFall  = 3
+	goodToRise = 2
+	// staleAfter is the age at which an evaluation is no longer believed: ten
+	// periods, more than a garbage collection or a busy machine takes. Then the
+	// loop that evaluates is stuck, and the gateway must not claim to be well.
+	staleAfter = 10 * Period
+)
+
+// Status is what the health format calls status. The order is from bad to good.
+type Status uint8
+
+// The statuses. 200 exactly for Pass and Warn.
+const (
+	Fail Status = iota
+	Warn
+	Pass
+)
+
+// String returns the word of the health format.
+func (s Status) String() string {
+	switch s {
+	case Pass:
+		return "pass"
+	case Warn:
+		return "warn"
+	default:
+		return "fail"
+	}
+}
+
+// Good reports whether the answer is 200.
+func (s Status) Good() bool { return s != Fail }
+
+// MarshalText returns the word of the health format.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Availability is what is left for a route. The order is from bad to good.
+type Availability uint8
+
+// The availabilities.
+const (
+	// None: no target could be asked.
+	None Availability = iota
+	// AllThrottled: none can be asked now, but at least one only because it is gated.
+	AllThrottled
+	// PassiveOnly: a target can be asked, but none in the stamp's own region.
+	PassiveOnly
+	// OwnAvailable: a target of the stamp's own region can be asked.
+	OwnAvailable
+)
+
+// String says it in words, for the detailed document.
+func (a Availability) String() string {
+	switch a {
+	case OwnAvailable:
+		return "the own region serves"
+	case PassiveOnly:
+		return "only passive regions are left"
+	case AllThrottled:
+		return "every target is throttled"
+	default:
+		return "no target is available"
+	}
+}
+
+// Inputs is what one evaluation looks at.
+type Inputs struct {
+	// Now is the time of the evaluation.
+	Now time.Time
+	// PolicyLoaded: a policy is in force. How old it is does not matter.
+	PolicyLoaded bool
+	// CredentialsUsable: for at least one backend there is a credential.
+	CredentialsUsable bool
+	// Draining: this gateway takes no new work.
+	Draining bool
+	// RegionDrained: by order the global router shall move on. The stamp fails,
+	// but the gateway still serves what arrives.
+	RegionDrained bool
+	// Routes are all routes of the policy. The slice is not kept.
+	Routes []Route
+	// Choice is the policy's for this stamp.
+	Choice policy.StampHealth
+}
+
+// A Route is one route's part of the inputs.
+type Route struct {
+	Name         string
+	Required     bool // counts for the stamp
+	Availability Availability
+}
+
+// status judges a route by what is left for it.
+func (r Route) status(choice policy.StampHealth) Status {
+	severity := policy.Severity("")
+	switch r.Availability {
+	case OwnAvailable:
+		return Pass
+	case PassiveOnly:
+		severity = choice.OnlyPassive
+	case AllThrottled:
+		severity = choice.AllThrottled
+	default:
+		return Fail
+	}
+	if severity == policy.Fail {
+		return Fail
+	}
+	return Warn // the default, too
+}
+
+// ready judges the gateway: should it get traffic?
+func (in *Inputs) ready() Status {
+	if in.PolicyLoaded && in.CredentialsUsable {
+		return Pass
+	}
+	return Fail
+}
+
+// stamp judges the stamp: can it serve every required route?
+func (in *Inputs) stamp() Status {
+	worst := in.ready()
+	for _, r := range in.Routes {
+		if r.Required {
+			worst = min(worst, r.status(in.Choice))
+		}
+	}
+	return worst
+}

@@ -1,0 +1,208 @@
+package health
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Machine turns evaluations into damped answers. Evaluate and Drain may be
+// called by any goroutine; readers take what was last published without a lock.
+type Machine struct {
+	mu      sync.Mutex // guards the fields below; nothing is called out while it is held
+	ready   damper
+	stamp   damper
+	routes  map[string]*routeState
+	last    Inputs // without Routes
+	began   bool   // a policy has been in force
+	drained bool   // by Drain; for good
+
+	// words holds the document of each Status that says nothing more.
+	words [Pass + 1]*answer
+	now   atomic.Pointer[published]
+}
+
+// routeState is what the machine keeps of a route.
+type routeState struct {
+	damper
+	required bool
+	left     Availability
+}
+
+// published is what readers see. It never changes.
+type published struct {
+	at      time.Time // of the evaluation; zero before the first
+	policy  bool
+	summary Summary
+	ready   *answer
+	stamp   *answer
+	routes  map[string]*answer
+}
+
+// A Summary is the state in short, for presence and gossip.
+type Summary struct {
+	Ready    Status
+	Stamp    Status
+	Draining bool
+	// Routes are all routes of the policy, sorted by name. Not to be changed.
+	Routes []RouteSummary
+}
+
+// A RouteSummary is the state of one route.
+type RouteSummary struct {
+	Name         string
+	Required     bool
+	Status       Status
+	Availability Availability
+}
+
+// NewMachine returns a machine that says fail until its first evaluation.
+func NewMachine() *Machine {
+	m := &Machine{routes: map[string]*routeState{}}
+	for s := Fail; s <= Pass; s++ {
+		m.words[s] = statusAnswer(s)
+	}
+	m.publish()
+	return m
+}
+
+// Run evaluates at once and then every Period until ctx ends. observe is called
+// by this goroutine only.
+func (m *Machine) Run(ctx context.Context, observe func(now time.Time) Inputs) {
+	tick := time.NewTicker(Period)
+	defer tick.Stop()
+	for {
+		m.Evaluate(observe(time.Now()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Evaluate takes one look. It is a pure step of the machine: the time comes
+// with the inputs.
+func (m *Machine) Evaluate(in Inputs) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready.next(in.ready())
+	m.stamp.next(in.stamp())
+	m.evaluateRoutes(&in)
+	if !m.began && !in.PolicyLoaded {
+		// Still starting: nothing is known yet, so that the first policy
+		// decides at once instead of rising slowly.
+		m.ready, m.stamp = damper{}, damper{}
+	}
+	m.began = m.began || in.PolicyLoaded
+	m.last = in
+	m.last.Routes = nil
+	m.force()
+	m.publish()
+}
+
+// Drain fails readiness and the stamp now, and for good.
+func (m *Machine) Drain() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drained = true
+	m.force()
+	m.publish()
+}
+
+// Summary returns the state as last published.
+func (m *Machine) Summary() Summary { return m.now.Load().summary }
+
+// evaluateRoutes takes each route one step further and forgets those that the
+// policy no longer has.
+func (m *Machine) evaluateRoutes(in *Inputs) {
+	seen := make(map[string]bool, len(in.Routes))
+	for _, r := range in.Routes {
+		seen[r.Name] = true
+		st := m.routes[r.Name]
+		if st == nil {
+			st = &routeState{}
+			m.routes[r.Name] = st
+		}
+		st.required, st.left = r.Required, r.Availability
+		st.next(min(in.ready(), r.status(in.Choice)))
+	}
+	maps.DeleteFunc(m.routes, func(name string, _ *routeState) bool { return !seen[name] })
+}
+
+// force puts the drains into effect, which nothing damps.
+func (m *Machine) force() {
+	if m.draining() {
+		m.ready.fail()
+		m.stamp.fail()
+	}
+	if m.last.RegionDrained {
+		m.stamp.fail()
+	}
+}
+
+func (m *Machine) draining() bool { return m.drained || m.last.Draining }
+
+// publish makes the present state visible.
+func (m *Machine) publish() {
+	s := Summary{
+		Ready:    m.ready.shown,
+		Stamp:    m.stamp.shown,
+		Draining: m.draining(),
+		Routes:   make([]RouteSummary, 0, len(m.routes)),
+	}
+	for name, st := range m.routes {
+		s.Routes = append(s.Routes, RouteSummary{name, st.required, st.shown, st.left})
+	}
+	slices.SortFunc(s.Routes, func(a, b RouteSummary) int { return strings.Compare(a.Name, b.Name) })
+	p := &published{
+		at:      m.last.Now,
+		policy:  m.last.PolicyLoaded,
+		summary: s,
+		ready:   m.words[s.Ready],
+		routes:  make(map[string]*answer, len(s.Routes)),
+	}
+	for _, r := range s.Routes {
+		p.routes[r.Name] = m.words[r.Status]
+	}
+	p.stamp = stampAnswer(s)
+	m.now.Store(p)
+}
+
+// A damper follows a status with reluctance: three bad evaluations in a row to
+// fall, two good ones to rise, the first one decides at once. Pass and warn are
+// both good and replace each other freely.
+type damper struct {
+	shown   Status
+	decided bool
+	against int // evaluations in a row that contradict what is shown
+}
+
+func (d *damper) next(s Status) {
+	if !d.decided {
+		d.shown, d.decided = s, true
+		return
+	}
+	if s.Good() == d.shown.Good() {
+		d.shown, d.against = s, 0
+		return
+	}
+	d.against++
+	if d.against >= d.need() {
+		d.shown, d.against = s, 0
+	}
+}
+
+func (d *damper) need() int {
+	if d.shown.Good() {
+		return badToFall
+	}
+	return goodToRise
+}
+
+// fail skips the damping. To rise again takes two good evaluations.
+func (d *damper) fail() { *d = damper{shown: Fail, decided: true} }
