@@ -1,15 +1,16 @@
 // Package auth decides who is calling: it finds the one credential of a request
 // and turns it into a client of the policy.
 //
-// It never reads a body, never looks at Host, and no error or log line of it
-// holds any part of a credential. The gateway's api uses it; the tool that makes
-// keys uses NewKey.
+// It never reads a body, never looks at Host, and no error of it holds any part
+// of a credential. It does no I/O of its own. The gateway's api uses it; the
+// tool that makes keys uses NewKey.
 package auth
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -23,24 +24,27 @@ type Kind uint8
 const (
 	// Missing: no credential at all (401).
 	Missing Kind = iota + 1
-	// Bad: malformed, unknown, expired or ambiguous (401, one text for all).
+	// Bad: malformed, unknown, expired or ambiguous (401).
 	Bad
 	// WrongBoundary: a well-formed key of another boundary (421).
 	WrongBoundary
 )
 
 // An Error says that a caller is not admitted. Its text may be given to the
-// caller.
+// caller: Missing and Bad read the same, so that an answer tells nothing about
+// which keys exist.
 type Error struct{ Kind Kind }
 
-func (e *Error) Error() string { return "not written" }
+func (e *Error) Error() string {
+	if e.Kind == WrongBoundary {
+		return "the credential belongs to another boundary: call that boundary's gateways"
+	}
+	return "the credential is missing or not valid: send a key as api-key, or a key or token as Authorization: Bearer"
+}
 
-// ParseKey takes a key apart. It says which boundary the key is for, not whether
-// any client has it.
-func ParseKey(key string) (boundary geo.Boundary, ok bool) { return "", false }
-
-// NewKey makes a key for a client of the boundary.
-func NewKey(boundary geo.Boundary) (string, error) { return "", errors.New("not written") }
+// maxToken bounds a signed token: twice what an identity provider issues with
+// the most groups it puts in.
+const maxToken = 16 << 10
 
 // A TokenVerifier turns a signed token into a client. It is an interface because
 // keys alone are enough for a gateway that has no identity provider.
@@ -56,12 +60,104 @@ type Authenticator struct {
 }
 
 // Authenticate finds the caller. The error is an *Error. The principal is never
-// nil if the error is.
+// nil if the error is. A key of another boundary is recognised by its form
+// alone, without asking the policy.
 func (a Authenticator) Authenticate(ctx context.Context, h http.Header, s *policy.Snapshot, now time.Time) (*policy.Principal, error) {
-	return nil, &Error{Kind: Bad}
+	value, kind := present(h)
+	if kind != 0 {
+		return nil, &Error{kind}
+	}
+	if boundary, ok := ParseKey(value.text); ok {
+		if boundary != a.Own {
+			return nil, &Error{WrongBoundary}
+		}
+		return a.byKey(value.text, s, now)
+	}
+	if !value.mayBeToken || a.Tokens == nil || !looksSigned(value.text) {
+		return nil, &Error{Bad}
+	}
+	p, err := a.Tokens.Verify(ctx, value.text, s, now)
+	if err != nil || p == nil {
+		return nil, &Error{Bad}
+	}
+	return p, nil
 }
 
 // Authenticate is Authenticator.Authenticate for keys alone.
 func Authenticate(h http.Header, s *policy.Snapshot, own geo.Boundary, now time.Time) (*policy.Principal, error) {
 	return Authenticator{Own: own}.Authenticate(context.Background(), h, s, now)
+}
+
+// byKey looks the key up by its hash, so that the time it takes tells nothing of
+// a stored key, and a stored hash is no use as a key.
+func (a Authenticator) byKey(key string, s *policy.Snapshot, now time.Time) (*policy.Principal, error) {
+	if s == nil || s.Boundary() != a.Own {
+		return nil, &Error{Bad}
+	}
+	p, ok := s.ClientByKey(sha256.Sum256([]byte(key)), now)
+	if !ok || p == nil {
+		return nil, &Error{Bad}
+	}
+	return p, nil
+}
+
+type presented struct {
+	text       string
+	mayBeToken bool
+}
+
+// present finds the request's credential. Two that differ are refused even if
+// one of them is good: nobody may guess which of them was meant.
+func present(h http.Header) (presented, Kind) {
+	keys, bearers := h["Api-Key"], h["Authorization"]
+	if len(keys) == 0 && len(bearers) == 0 {
+		return presented{}, Missing
+	}
+	if len(keys) > 1 || len(bearers) > 1 {
+		return presented{}, Bad
+	}
+	var value presented
+	if len(bearers) == 1 {
+		token, ok := bearer(bearers[0])
+		if !ok {
+			return presented{}, Bad
+		}
+		value = presented{token, true}
+	}
+	if len(keys) == 1 {
+		if len(keys[0]) > maxToken || len(bearers) == 1 && keys[0] != value.text {
+			return presented{}, Bad
+		}
+		value.text = keys[0]
+		value.mayBeToken = len(bearers) == 1
+	}
+	return value, 0
+}
+
+// bearer takes the credential out of an Authorization header.
+func bearer(header string) (string, bool) {
+	scheme, token, ok := strings.Cut(header, " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
+		return "", false
+	}
+	return token, strings.IndexByte(token, ' ') < 0
+}
+
+// looksSigned reports whether token has the form of a signed JWT: three parts of
+// base64url. An encrypted one has five.
+func looksSigned(token string) bool {
+	if strings.Count(token, ".") != 2 {
+		return false
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if part == "" {
+			return false
+		}
+	}
+	for i := range len(token) {
+		if c := token[i]; !isBase62(c) && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
 }

@@ -1,17 +1,27 @@
 package operation
 
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/stampgate/stampgate/gateway/operation/strictjson"
+)
+
 // Limits bound what ScanBody accepts.
 type Limits struct {
-	MaxDepth   int // of nested arrays and objects
-	MaxNames   int // at the top level
-	MaxModel   int // bytes of a model, user or response id
-	MaxTokens  int64
+	MaxDepth   int   // of nested arrays and objects
+	MaxNames   int   // at the top level
+	MaxText    int   // bytes of a model, user or response id
+	MaxTokens  int64 // of max_tokens and max_completion_tokens
 	MaxChoices int64 // of n and best_of
 }
 
-// DefaultLimits returns the limits that suit Azure OpenAI.
+// DefaultLimits returns the limits that suit Azure OpenAI: its own largest n is
+// 128, and no model writes 2^31 tokens.
 func DefaultLimits() Limits {
-	return Limits{MaxDepth: 64, MaxNames: 1024, MaxModel: 256, MaxTokens: 1<<31 - 1, MaxChoices: 128}
+	return Limits{MaxDepth: 64, MaxNames: 1024, MaxText: 512, MaxTokens: 1<<31 - 1, MaxChoices: 128}
 }
 
 // A Value is where a member of the body stands: body[Start:End] is its value,
@@ -61,8 +71,156 @@ type Body struct {
 
 // ScanBody reads a JSON request in one pass, without keeping or changing it. It
 // refuses (400) what two parsers could read differently. The error is an *Error.
-func ScanBody(body []byte, limits Limits) (Body, error) { return Body{}, nil }
+func ScanBody(body []byte, limits Limits) (Body, error) {
+	sc := scan{data: body, limits: limits}
+	var m strictjson.Member
+	w := strictjson.Begin(body, strictjson.Limits{MaxDepth: limits.MaxDepth, MaxNames: limits.MaxNames})
+	for w.Next(&m) {
+		sc.take(m)
+		if sc.err != nil {
+			return Body{}, sc.err
+		}
+	}
+	if err := w.Err(); err != nil {
+		return Body{}, badBody(err)
+	}
+	return sc.body, nil
+}
+
+func badBody(err error) *Error {
+	e := bad("the body is not a JSON object that can be read in one way only: " + err.Error())
+	if syntax, ok := errors.AsType[*strictjson.SyntaxError](err); ok && syntax.Offset == 0 && syntax.Truncated {
+		e.Message = "the body is empty, want a JSON object"
+	}
+	return e
+}
+
+type scan struct {
+	data   []byte
+	limits Limits
+	body   Body
+	err    *Error
+}
+
+func (sc *scan) take(m strictjson.Member) {
+	b := &sc.body
+	switch string(m.Name) {
+	case "model":
+		b.Model = sc.text(m, "model")
+	case "user":
+		b.User = sc.text(m, "user")
+	case "previous_response_id":
+		b.PreviousResponseID = sc.text(m, "previous_response_id")
+	case "stream":
+		b.Stream = sc.flag(m, "stream")
+	case "store":
+		b.Store = sc.flag(m, "store")
+	case "stream_options":
+		sc.streamOptions(m)
+	case "max_tokens":
+		b.MaxTokens = sc.count(m, "max_tokens", sc.limits.MaxTokens)
+	case "max_completion_tokens":
+		b.MaxCompletionTokens = sc.count(m, "max_completion_tokens", sc.limits.MaxTokens)
+	case "n":
+		b.N = sc.count(m, "n", sc.limits.MaxChoices)
+	case "best_of":
+		b.BestOf = sc.count(m, "best_of", sc.limits.MaxChoices)
+	}
+}
+
+func (sc *scan) text(m strictjson.Member, param string) Text {
+	t := Text{Value: Value{m.Start, m.End}}
+	switch {
+	case m.Kind == strictjson.Null:
+		return t
+	case m.Kind != strictjson.String:
+		sc.err = badParam(param, param+" is not a string")
+		return t
+	}
+	t.Set, t.bytes = true, strictjson.Text(sc.data, m)
+	if len(t.bytes) > sc.limits.MaxText {
+		sc.err = badParam(param, fmt.Sprintf("%s is longer than %d bytes", param, sc.limits.MaxText))
+	}
+	return t
+}
+
+func (sc *scan) flag(m strictjson.Member, param string) Flag {
+	switch m.Kind {
+	case strictjson.Null:
+	case strictjson.Bool:
+		return Flag{Value{m.Start, m.End}, sc.data[m.Start] == 't'}
+	default:
+		sc.err = badParam(param, param+" is not a boolean")
+	}
+	return Flag{Value: Value{m.Start, m.End}}
+}
+
+// count takes digits alone: 100.0 and 1e2 are whole numbers to some parsers and
+// errors to others.
+func (sc *scan) count(m strictjson.Member, param string, limit int64) Count {
+	c := Count{Value: Value{m.Start, m.End}}
+	if m.Kind == strictjson.Null {
+		return c
+	}
+	n, ok := int64(0), m.Kind == strictjson.Number
+	for _, d := range sc.data[m.Start:m.End] {
+		if !ok || d < '0' || d > '9' {
+			ok = false
+			break
+		}
+		if n = n*10 + int64(d-'0'); n > limit {
+			ok = false
+		}
+	}
+	if !ok {
+		sc.err = badParam(param, param+" is not a whole number from 0 to "+strconv.FormatInt(limit, 10))
+		return c
+	}
+	c.Set, c.N = true, n
+	return c
+}
+
+func (sc *scan) streamOptions(m strictjson.Member) {
+	const param = "stream_options"
+	sc.body.StreamOptions = Value{m.Start, m.End}
+	switch m.Kind {
+	case strictjson.Null:
+		return
+	case strictjson.Object:
+	default:
+		sc.err = badParam(param, param+" is not an object")
+		return
+	}
+	var inner strictjson.Member
+	w := strictjson.Begin(sc.data[m.Start:m.End], strictjson.Limits{MaxDepth: sc.limits.MaxDepth, MaxNames: sc.limits.MaxNames})
+	for w.Next(&inner) && sc.err == nil {
+		if string(inner.Name) == "include_usage" {
+			inner.Start += m.Start
+			inner.End += m.Start
+			sc.body.IncludeUsage = sc.flag(inner, "stream_options.include_usage")
+		}
+	}
+	if w.Err() != nil && sc.err == nil {
+		// Its syntax was checked already, so only its names can be at fault.
+		sc.err = badParam(param, param+" has a name that occurs twice, or too many names")
+	}
+}
 
 // ReplaceModel appends to dst the body with its model replaced, everything else
 // byte for byte. b must come from ScanBody of the same body and have a model.
-func ReplaceModel(dst, body []byte, b *Body, deployment string) []byte { return append(dst, body...) }
+func ReplaceModel(dst, body []byte, b *Body, deployment string) []byte {
+	if !b.Model.Present() {
+		panic("operation: ReplaceModel of a body without a model; the caller must have asked Route")
+	}
+	dst = append(dst, body[:b.Model.Start]...)
+	dst = strictjson.AppendString(dst, deployment)
+	return append(dst, body[b.Model.End:]...)
+}
+
+// TooLarge is the answer to a body beyond the gateway's limit.
+func TooLarge(limitBytes int64) *Error {
+	return &Error{
+		Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
+		Message: fmt.Sprintf("the body is larger than %d bytes", limitBytes),
+	}
+}

@@ -73,11 +73,11 @@ type Match struct {
 	Deployment string
 	// APIVersion is as the client gave it; on V1 it may be empty.
 	APIVersion string
-	// ID is the decoded first id in the path, such as the model of GET /models/{model}.
+	// ID is the first id in the path, decoded, such as the model of GET /models/{model}.
 	ID string
 
-	ids   []string
-	query string // what is passed on, rebuilt
+	names [maxNames]string // what the client chose in the path, in order
+	query string           // parameters of the operation's list, escaped by us
 }
 
 // An Error is an answer to a request that is refused: an HTTP status and the

@@ -3,8 +3,9 @@
 // whether it ended as it should, and how to end one honestly that cannot go on.
 //
 // It is pure: bytes in, facts out; no I/O, no clock, no goroutine. It never
-// changes an event and never keeps more than a bounded part of one. The proxy
-// is its user.
+// changes an event and keeps only a bounded part of one. What it finds depends
+// on the bytes alone, not on how they were cut into chunks. The proxy is its
+// user.
 package sse
 
 // A Form is the dialect of a stream.
@@ -26,6 +27,18 @@ const (
 // KeepAlive is a comment that clients ignore.
 const KeepAlive = ": keep-alive\n\n"
 
+// The bounds.
+const (
+	// MaxEvent is the size in bytes of the largest event that is passed on.
+	MaxEvent = 10 << 20
+	// inspected is how much of an event's data is looked at. An error is smaller,
+	// and a large event says what it is at its beginning.
+	inspected = 64 << 10
+	// A stream that is neither good nor bad after so much is passed on.
+	openingBytes  = 64 << 10
+	openingEvents = 64
+)
+
 // A Verdict is what the opening of a stream says about the attempt.
 type Verdict uint8
 
@@ -38,50 +51,18 @@ const (
 	Good
 	// Failed: the first meaningful event is an error.
 	Failed
-	// Malformed: the first event that is not a comment cannot be read.
+	// Malformed: an event came before anything meaningful that cannot be read.
 	Malformed
 )
 
-// A Scanner follows one stream. Its zero value is not usable: see NewScanner.
-type Scanner struct {
-	form Form
-}
-
-// NewScanner returns a scanner for a stream of this form.
-func NewScanner(form Form) *Scanner { return &Scanner{form: form} }
-
-// Feed takes the next bytes of the stream. It returns how many of them, from
-// the start of p, belong to whole events: a proxy passes those on and holds the
-// rest back until the next Feed, so that a client never sees half an event.
-// Held bytes are not fed again. The error says that a line or event is larger
-// than the limit, after which the scanner must not be fed any more. p is not
-// kept.
-func (s *Scanner) Feed(p []byte) (whole int, err error) { return len(p), nil }
-
-// Verdict judges what was fed so far.
-func (s *Scanner) Verdict() Verdict { return Good }
-
-// Error returns the data of the first error event, at most 64 kB of it, or nil.
-func (s *Scanner) Error() []byte { return nil }
-
-// Ended reports whether the stream's own last event has come: only then is a
-// closed connection a complete answer.
-func (s *Scanner) Ended() bool { return true }
-
-// Events returns how many events with data have ended.
-func (s *Scanner) Events() int { return 0 }
-
-// Partial reports whether bytes after the last whole event were fed.
-func (s *Scanner) Partial() bool { return false }
-
-// ErrorFrame builds the event that ends this stream, with the number that comes
-// next in its sequence.
-func (s *Scanner) ErrorFrame(code, message string) []byte { return ErrorFrame(s.form, code, message) }
-
 // FirstEvents judges the opening of a stream that is in memory. The payload is
 // the data of the error event, if Failed.
-func FirstEvents(form Form, opening []byte) (v Verdict, payload []byte) { return Good, nil }
-
-// ErrorFrame builds the event that tells a client of this form that the stream
-// failed.
-func ErrorFrame(form Form, code, message string) []byte { return nil }
+func FirstEvents(form Form, opening []byte) (v Verdict, payload []byte) {
+	s := NewScanner(form)
+	// An event beyond the limit comes after the verdict.
+	_, _ = s.Feed(opening)
+	if s.Verdict() != Failed {
+		return s.Verdict(), nil
+	}
+	return Failed, s.Error()
+}

@@ -1,0 +1,133 @@
+package sse
+
+import (
+	"bytes"
+
+	"github.com/stampgate/stampgate/gateway/operation/strictjson"
+)
+
+// A class is what one event means.
+type class uint8
+
+const (
+	prelude   class = iota // says nothing about success, such as the verdict on the prompt
+	content                // the backend works
+	terminal               // the stream is complete
+	failure                // the backend gave up
+	malformed              // not what this form sends
+)
+
+func (s *Scanner) judge() {
+	c := s.classify()
+	switch c {
+	case prelude:
+	case content:
+		s.decide(Good)
+	case terminal:
+		s.ended = true
+		s.decide(Good)
+	case failure:
+		s.ended = true
+		if s.failure == nil {
+			s.failure = append([]byte{}, s.data...)
+		}
+		s.decide(Failed)
+	case malformed:
+		s.malformed = true
+		s.decide(Malformed)
+	}
+}
+
+// classify reads an event closely while the stream's opening is judged, and
+// afterwards only so far as to find its end or an error.
+func (s *Scanner) classify() class {
+	if string(s.data) == "[DONE]" {
+		return terminal
+	}
+	if string(s.event) == "error" {
+		return failure
+	}
+	if s.verdict == Undecided || s.suspicious() {
+		return s.read()
+	}
+	data := bytes.TrimSpace(s.data)
+	if len(data) == 0 || data[0] != '{' || (data[len(data)-1] != '}' && len(s.data) < inspected) {
+		return malformed
+	}
+	if s.form == Chat {
+		return content
+	}
+	return s.byType(s.event)
+}
+
+// suspicious reports whether an event may be an error or cannot be told by its
+// name. Inside of a JSON string the quotes are escaped, so text that talks about
+// "error" is not mistaken.
+func (s *Scanner) suspicious() bool {
+	if s.form != Chat {
+		return len(s.event) == 0
+	}
+	return bytes.Contains(s.data, []byte(`"error"`))
+}
+
+// byType classifies a typed event.
+func (s *Scanner) byType(name []byte) class {
+	if string(name) == "error" {
+		return failure
+	}
+	if s.form == Typed {
+		if bytes.HasSuffix(name, []byte(".done")) || bytes.HasSuffix(name, []byte(".completed")) {
+			return terminal
+		}
+		return content
+	}
+	switch string(name) {
+	case "response.created", "response.queued", "response.in_progress":
+		return prelude
+	case "response.completed", "response.incomplete", "response.cancelled":
+		return terminal
+	case "response.failed":
+		return failure
+	}
+	return content
+}
+
+// read looks at the members of the event's data.
+func (s *Scanner) read() class {
+	var typ []byte
+	choices, failed := false, false
+	var m strictjson.Member
+	w := strictjson.Begin(s.data, strictjson.Limits{MaxDepth: 512, MaxNames: 1024})
+	for w.Next(&m) {
+		switch string(m.Name) {
+		case "error":
+			failed = failed || m.Kind != strictjson.Null
+		case "choices":
+			choices = m.Kind == strictjson.Array && len(bytes.TrimSpace(s.data[m.Start+1:m.End-1])) > 0
+		case "type":
+			if m.Kind == strictjson.String {
+				typ = strictjson.Text(s.data, m)
+			}
+		}
+	}
+	if failed {
+		return failure
+	}
+	if err := w.Fault(); err != nil && (!err.Truncated || len(s.data) < inspected) {
+		// Text that a client may read or not is content; what no client can read is not.
+		if !err.Ambiguous {
+			return malformed
+		}
+		choices = true
+	}
+	if s.form != Chat {
+		if len(s.event) > 0 {
+			typ = s.event
+		}
+		return s.byType(typ)
+	}
+	if choices {
+		return content
+	}
+	return prelude
+}

@@ -1,0 +1,198 @@
+package sse
+
+import (
+	"bytes"
+	"errors"
+)
+
+// ErrTooLarge says that an event is larger than MaxEvent.
+var ErrTooLarge = errors.New("an event of the stream is too large")
+
+// A Scanner follows one stream. It is used by one goroutine.
+type Scanner struct {
+	form Form
+
+	offset  int64  // of the current Feed in the stream
+	eventAt int64  // where the open event began
+	afterCR bool   // the last byte was a CR: an LF now belongs to it
+	later   bool   // the first line has ended: no byte order mark any more
+	line    []byte // the beginning of a line that an earlier Feed left open, at most inspected
+
+	event    []byte // name of the open event, at most maxEventName
+	data     []byte // of the open event, lines joined by LF, at most inspected
+	hasData  bool
+	borrowed bool   // data aliases what was fed, or line
+	buf      []byte // what data is copied to
+
+	events    int
+	verdict   Verdict
+	failure   []byte
+	ended     bool
+	malformed bool
+	err       error
+}
+
+// maxEventName is enough for every name that means something here.
+const maxEventName = 64
+
+// NewScanner returns a scanner for a stream of this form.
+func NewScanner(form Form) *Scanner { return &Scanner{form: form} }
+
+// Feed takes the next bytes of the stream. It returns how many of them, from
+// the start of p, belong to whole events: a proxy passes those on and holds the
+// rest back until the next Feed, so that a client never sees half an event.
+// Held bytes are not fed again. The error is ErrTooLarge, and stays. p is not
+// kept.
+func (s *Scanner) Feed(p []byte) (whole int, err error) {
+	if s.err != nil || len(p) == 0 {
+		return 0, s.err
+	}
+	i := 0
+	if s.afterCR && p[0] == '\n' {
+		i = 1
+		if s.eventAt == s.offset { // it belongs to the empty line that ended an event
+			s.eventAt, whole = s.eventAt+1, 1
+		}
+	}
+	s.afterCR = false
+	for i < len(p) {
+		n := lineEnd(p[i:])
+		if n < 0 {
+			break
+		}
+		at := i + n
+		empty := s.endLine(p[i:at])
+		end := s.offset + int64(at) + 1
+		if end-s.eventAt > MaxEvent {
+			s.err = ErrTooLarge
+			return whole, s.err
+		}
+		if empty {
+			s.endEvent(end)
+		}
+		i = at + 1
+		if p[at] == '\r' {
+			if s.afterCR = i == len(p); !s.afterCR && p[i] == '\n' {
+				i++
+			}
+		}
+		if empty {
+			s.eventAt, whole = s.offset+int64(i), i
+		}
+	}
+	s.own()
+	s.line = append(s.line, p[i:min(len(p), i+max(0, inspected-len(s.line)))]...)
+	s.offset += int64(len(p))
+	if s.offset > openingBytes {
+		s.decide(Good)
+	}
+	if s.offset-s.eventAt > MaxEvent {
+		s.err = ErrTooLarge
+	}
+	return whole, s.err
+}
+
+// lineEnd returns the index of the first CR or LF, or -1.
+func lineEnd(p []byte) int {
+	lf := bytes.IndexByte(p, '\n')
+	if lf >= 0 {
+		p = p[:lf]
+	}
+	if cr := bytes.IndexByte(p, '\r'); cr >= 0 {
+		return cr
+	}
+	return lf
+}
+
+// endLine takes the rest of a line. It reports whether the line is empty, which
+// ends the event.
+func (s *Scanner) endLine(rest []byte) (empty bool) {
+	line := rest[:min(len(rest), inspected)]
+	if len(s.line) > 0 {
+		s.line = append(s.line, rest[:min(len(rest), inspected-len(s.line))]...)
+		line = s.line
+		s.line = s.line[:0]
+	}
+	if !s.later {
+		s.later = true
+		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+	}
+	if len(line) == 0 {
+		return true
+	}
+	name, value, _ := bytes.Cut(line, []byte(":"))
+	value = bytes.TrimPrefix(value, []byte(" "))
+	switch string(name) { // empty for a comment
+	case "data":
+		s.addData(value)
+	case "event":
+		s.event = append(s.event[:0], value[:min(len(value), maxEventName)]...)
+	}
+	return false
+}
+
+func (s *Scanner) addData(value []byte) {
+	if !s.hasData {
+		s.hasData, s.borrowed, s.data = true, true, value
+		return
+	}
+	s.own()
+	s.data = append(s.data, '\n')
+	s.data = append(s.data, value[:min(len(value), max(0, inspected-len(s.data)))]...)
+	s.buf = s.data
+}
+
+// own copies the data of the open event out of memory that is not ours or is
+// about to be used again. A stream whose chunks hold whole events never gets
+// here with any.
+func (s *Scanner) own() {
+	if s.borrowed {
+		s.buf = append(s.buf[:0], s.data...)
+		s.data, s.borrowed = s.buf, false
+	}
+}
+
+// endEvent judges the event that ends at this offset of the stream.
+func (s *Scanner) endEvent(end int64) {
+	if end > openingBytes {
+		s.decide(Good)
+	}
+	if s.hasData {
+		s.events++
+		s.judge()
+		if s.events >= openingEvents {
+			s.decide(Good)
+		}
+	}
+	s.event, s.data = s.event[:0], nil
+	s.hasData, s.borrowed = false, false
+}
+
+// decide sets the verdict, once.
+func (s *Scanner) decide(v Verdict) {
+	if s.verdict == Undecided {
+		s.verdict = v
+	}
+}
+
+// Verdict judges what was fed so far. Once it is decided it stays.
+func (s *Scanner) Verdict() Verdict { return s.verdict }
+
+// Error returns the data of the first error event, at most 64 kB of it; nil if
+// none has come. With Verdict Good, the stream failed on its way.
+func (s *Scanner) Error() []byte { return s.failure }
+
+// Ended reports whether the stream's own last event has come, be it an error:
+// only then may the connection close without an ErrorFrame. An answer is
+// complete if it Ended without Error.
+func (s *Scanner) Ended() bool { return s.ended }
+
+// Malformed reports whether an event has come whose data cannot be what this
+// form sends.
+func (s *Scanner) Malformed() bool { return s.malformed }
+
+// Events returns how many events with data have ended.
+func (s *Scanner) Events() int { return s.events }
+
+// Partial reports whether bytes were fed after the last whole event.
+func (s *Scanner) Partial() bool { return s.offset > s.eventAt }
