@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+)
+
+// explainFlags are the flags of stampctl explain.
+type explainFlags struct {
+	question
+	file         string
+	gatewayAdmin string
+	gatewayToken string
+}
+
+func explainCommand(g *globals) *cobra.Command {
+	var f explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain --boundary B --region R --client C --route ROUTE",
+		Short: "Show where a request would go: the ordered targets, and why not the others",
+		Long: `Show where a client's request for a route would go from a gateway in a region:
+the targets in the order in which they are tried, and for every other deployment
+of the boundary the reason why it is not.
+
+The answer is that of the policy in force and of the orders beside it; with
+--file, of a policy that may not have been published yet. What a gateway has
+learned since (throttling, failures, load) it knows itself: with --gateway-admin,
+its own answer is shown as well.`,
+		Example: `  stampctl explain --boundary eu --region swedencentral --client payroll --route gpt-4o
+  stampctl explain --file new.yaml --region westeurope --client payroll --route gpt-4o`,
+		Args: operands(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needed(cmd, "region", "client", "route"); err != nil {
+				return err
+			}
+			if f.file == "" {
+				if err := needed(cmd, "boundary"); err != nil {
+					return err
+				}
+			}
+			return g.explain(cmd.Context(), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP((*string)(&f.Boundary), "boundary", "b", "", "boundary whose policy is asked")
+	flags.StringVar((*string)(&f.Region), "region", "", "region of the gateway")
+	flags.StringVar(&f.Client, "client", "", "name of the client")
+	flags.StringVar(&f.Route, "route", "", "route that the client asks for")
+	flags.StringVarP(&f.file, "file", "f", "", "ask a policy in a file instead of the one in force; - for standard input")
+	flags.StringVar(&f.gatewayAdmin, "gateway-admin", "", "URL of a gateway's admin listener, to show its own answer too")
+	flags.StringVar(&f.gatewayToken, "gateway-token-file", "", "file with the gateway's admin token")
+	return cmd
+}
+
+func (g *globals) explain(ctx context.Context, f explainFlags) error {
+	doc, serial, out, err := g.policyToExplain(ctx, f)
+	if err != nil {
+		return err
+	}
+	snap, err := policy.Compile(doc, policy.Options{Serial: serial, AllowLoopback: true})
+	if err != nil {
+		return err
+	}
+	e, err := explain(doc, snap, f.question, out)
+	if err != nil {
+		return err
+	}
+	return g.show(e, func(w io.Writer) { e.write(w) })
+}
+
+// policyToExplain returns the document, its serial, and what is drained.
+func (g *globals) policyToExplain(_ context.Context, f explainFlags) (*policy.Document, uint64, []drained, error) {
+	source, err := g.readSource(f.file)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	v, doc, err := judge(source, policy.Options{AllowLoopback: true})
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	if !v.Valid {
+		return nil, 0, nil, g.showVerdict(f.file, v)
+	}
+	return doc, 0, nil, nil
+}

@@ -1,0 +1,53 @@
+package devstack
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// WhatToTry prints, for a person, what runs and the first things to do with it.
+func WhatToTry(w io.Writer, dir string, s *Stack) {
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+	names := slices.Sorted(maps.Keys(s.Boundaries))
+	p("")
+	for _, name := range names {
+		b := s.Boundaries[name]
+		for _, g := range b.Gateways {
+			p("  %-3s %-16s %-24s %s", name, g.Region, g.Name, g.URL)
+		}
+	}
+	p("")
+	p("  control plane and dashboard  %s", s.ControlPlane.URL)
+	p("  everything, with keys        %s", filepath.Join(dir, StackFileName))
+	p("  logs                         %s", filepath.Join(dir, "logs"))
+	first := s.Boundaries[names[0]]
+	gateway, client := first.Gateways[0], first.Clients[0]
+	p("")
+	p("try a request:")
+	p("  curl -s '%s' \\", chatURL(gateway.URL))
+	p("    -H 'api-key: %s' -H 'content-type: application/json' \\", client.Key)
+	p("    -d '{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'")
+	p("")
+	p("an SDK needs two settings, as for the v1 API of Azure OpenAI:")
+	p("  OPENAI_BASE_URL=%s/openai/v1 OPENAI_API_KEY=%s", gateway.URL, client.Key)
+	p("")
+	p("and the operator's side, in another terminal%s:", stackFlags(dir))
+	p("  stampctl status")
+	p("  stampctl explain --boundary %s --region %s --client %s --route %s", names[0], gateway.Region, client.Name, probeRoute)
+	p("  stampctl drain backend %s --boundary %s --reason trying --for 10m", first.Backends[0].Name, names[0])
+	p("")
+	p("Ctrl-C stops everything")
+}
+
+// stackFlags reminds of what stampctl needs where it does not find the stack by
+// itself.
+func stackFlags(dir string) string {
+	if filepath.Base(dir) == DefaultDir && !strings.ContainsRune(filepath.ToSlash(dir), '/') {
+		return ""
+	}
+	return " (with STAMPGATE_STACK=" + filepath.Join(dir, StackFileName) + " where this is not its folder)"
+}
