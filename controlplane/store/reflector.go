@@ -39,24 +39,19 @@ type reflector struct {
 	store     *Store
 	name      string // for the log
 	from, to  string // the range, without to
-	deliver   func(state map[string]item, changed []string)
+	deliver   func(state map[string][]byte, changed []string)
 	connected func(bool)
 
-	state    map[string]item
+	state    map[string][]byte // no value is nil: that is a key which is gone
 	cluster  uint64 // of the latest list
 	revision int64  // of state
 	endpoint int    // counts on from one connection to the next
 	online   bool
 }
 
-type item struct {
-	value    []byte // nil only for a key that is gone
-	revision int64
-}
-
 // run blocks until ctx ends.
 func (r *reflector) run(ctx context.Context) {
-	r.state = make(map[string]item)
+	r.state = make(map[string][]byte)
 	r.endpoint = rand.N(len(r.store.cfg.Endpoints))
 	r.connected(false)
 	for try := 1; ctx.Err() == nil; try++ {
@@ -192,15 +187,15 @@ func (r *reflector) list(ctx context.Context, client *clientv3.Client) error {
 			Bool("other_cluster", resp.Header.ClusterId != r.cluster).
 			Msg("etcd was restored or replaced: what it holds is older or another than what was known")
 	}
-	listed := make(map[string]item, len(resp.Kvs))
+	listed := make(map[string][]byte, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
 		if r.within(kv) {
-			listed[string(kv.Key)] = itemOf(kv)
+			listed[string(kv.Key)] = valueOf(kv)
 		}
 	}
 	var changed []string
-	for key, it := range listed {
-		if old, ok := r.state[key]; !ok || !bytes.Equal(old.value, it.value) {
+	for key, value := range listed {
+		if old, ok := r.state[key]; !ok || !bytes.Equal(old, value) {
 			changed = append(changed, key)
 		}
 	}
@@ -238,7 +233,7 @@ func (r *reflector) take(resp clientv3.WatchResponse) error {
 		if e.Type == mvccpb.DELETE {
 			delete(r.state, key)
 		} else {
-			r.state[key] = itemOf(e.Kv)
+			r.state[key] = valueOf(e.Kv)
 		}
 		if !slices.Contains(changed, key) {
 			changed = append(changed, key)
@@ -264,10 +259,9 @@ func (r *reflector) within(kv *mvccpb.KeyValue) bool {
 	return false
 }
 
-func itemOf(kv *mvccpb.KeyValue) item {
-	value := kv.Value
-	if value == nil {
-		value = []byte{} // there, but empty
+func valueOf(kv *mvccpb.KeyValue) []byte {
+	if kv.Value == nil {
+		return []byte{} // there, but empty
 	}
-	return item{value: value, revision: kv.ModRevision}
+	return kv.Value
 }

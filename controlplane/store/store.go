@@ -169,7 +169,7 @@ func (s *Store) dial(endpoints []string) (*clientv3.Client, error) {
 		MaxCallRecvMsgSize:   maxReceiveBytes,
 		TLS:                  s.tls,
 		// The client warns of every try; the loops here say once what is wrong.
-		Logger: zaplog.New(s.log, zerolog.DebugLevel),
+		Logger: zaplog.New(s.log, func() zerolog.Level { return zerolog.DebugLevel }),
 	}
 	if s.cfg.Intercept != nil {
 		cfg.DialOptions = append(cfg.DialOptions, grpc.WithChainUnaryInterceptor(s.intercept))

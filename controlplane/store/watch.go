@@ -53,7 +53,7 @@ type follower struct {
 	told     bool // the orders, once
 }
 
-func (f *follower) deliver(state map[string]item, changed []string) {
+func (f *follower) deliver(state map[string][]byte, changed []string) {
 	orders := !f.told
 	for _, key := range changed {
 		switch {
@@ -72,12 +72,12 @@ func (f *follower) deliver(state map[string]item, changed []string) {
 	}
 }
 
-func (f *follower) policy(it item) {
-	if it.value == nil {
+func (f *follower) policy(value []byte) {
+	if value == nil {
 		f.handler.PolicyInvalid(0, ErrNoPolicy)
 		return
 	}
-	env, err := decodeEnvelope(f.keys.current(), it.value)
+	env, err := decodeEnvelope(f.keys.current(), value)
 	if err == nil && env.Boundary != f.boundary {
 		err = &MalformedError{Key: f.keys.current(), Err: errors.New("it is of boundary " + clip(string(env.Boundary), 40))}
 	}
@@ -88,13 +88,13 @@ func (f *follower) policy(it item) {
 	f.handler.Policy(env)
 }
 
-func (f *follower) orders(state map[string]item) []Order {
+func (f *follower) orders(state map[string][]byte) []Order {
 	out := []Order{}
-	for key, it := range state {
+	for key, value := range state {
 		if !strings.HasPrefix(key, f.keys.orders()) {
 			continue
 		}
-		o, err := decodeOrder(f.boundary, key, it.value)
+		o, err := decodeOrder(f.boundary, key, value)
 		if err != nil {
 			f.store.log.Warn().Err(err).Str("boundary", string(f.boundary)).Msg("order left out")
 			continue
@@ -114,9 +114,9 @@ func (s *Store) WatchDigests(ctx context.Context, boundary geo.Boundary, told fu
 	}
 	keys := keysOf(boundary)
 	from, to := keys.digestRange()
-	deliver := func(state map[string]item, changed []string) {
+	deliver := func(state map[string][]byte, changed []string) {
 		for _, key := range changed {
-			payload := json.RawMessage(state[key].value)
+			payload := json.RawMessage(state[key])
 			if len(payload) > maxDigestBytes || payload != nil && !json.Valid(payload) {
 				payload = nil
 			}

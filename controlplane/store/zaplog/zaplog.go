@@ -3,28 +3,37 @@
 package zaplog
 
 import (
+	"io"
+
 	"github.com/rs/zerolog"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc/grpclog"
 )
 
 // New returns a zap logger that writes to log. No line is written above the
-// level max: a client that retries for hours says so once in our own words, and
-// needs no warning per try.
-func New(log zerolog.Logger, max zerolog.Level) *zap.Logger {
-	return zap.New(&core{log: log, max: max})
+// level that limit returns at that moment: a client that retries for hours says
+// so once in our own words, and needs no warning per try.
+func New(log zerolog.Logger, limit func() zerolog.Level) *zap.Logger {
+	return zap.New(&core{log: log, limit: limit})
+}
+
+// SilenceGRPC keeps gRPC, which both ends of etcd speak, from writing lines of
+// its own to stderr. It may be called once, by main, before anything else.
+func SilenceGRPC() {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 }
 
 type core struct {
-	log zerolog.Logger
-	max zerolog.Level
+	log   zerolog.Logger
+	limit func() zerolog.Level
 }
 
 // Enabled asks zerolog, so that lines nobody reads are not built.
 func (c *core) Enabled(l zapcore.Level) bool { return c.log.GetLevel() <= c.level(l) }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{log: c.log.With().Fields(asMap(fields)).Logger(), max: c.max}
+	return &core{log: c.log.With().Fields(asMap(fields)).Logger(), limit: c.limit}
 }
 
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -53,7 +62,7 @@ func (c *core) level(l zapcore.Level) zerolog.Level {
 	default:
 		out = zerolog.DebugLevel
 	}
-	return min(out, c.max)
+	return min(out, c.limit())
 }
 
 func asMap(fields []zapcore.Field) map[string]any {

@@ -1,0 +1,151 @@
+// Package embedded runs one etcd inside this process, for a boundary that is
+// given none: in development, in tests and on a single machine.
+//
+// It has one member, so losing the machine loses it; gateways go on with what
+// they have on disk. It listens on loopback only and knows no users: whoever has
+// an account on the machine can write to it, and only the signatures tell a
+// genuine policy. Production gives each boundary a cluster of its own. Only the
+// control plane and tests import it: it brings a server's worth of packages,
+// which the gateway does without.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.etcd.io/etcd/server/v3/embed"
+
+	"github.com/stampgate/stampgate/controlplane/store/zaplog"
+)
+
+const (
+	// A publication holds an envelope of at most 1.4 MB twice.
+	maxRequestBytes = 4 << 20
+	// 200 envelopes of history at their largest are 280 MB.
+	quotaBytes = 1 << 30
+	// Entries of the log that stay in memory: presence and digests are written
+	// every few seconds for ever, and a single member has no follower to help
+	// along. etcd's own 10,000 are tens of megabytes.
+	snapshotCount   = 2000
+	snapshotCatchUp = 100
+)
+
+// Config says where the data lives and where to listen.
+type Config struct {
+	Dir string // made, for the owner alone, when it is not there
+	// Listen is the loopback address for clients, default 127.0.0.1:0.
+	Listen string
+	// NoSync leaves out flushing to disk: for tests.
+	NoSync bool
+}
+
+// A Server is a running etcd.
+type Server struct {
+	etcd     *embed.Etcd
+	endpoint string
+	// serving is set between start and stop: only then do etcd's warnings mean
+	// something, outside it complains of its own doing.
+	serving *atomic.Bool
+}
+
+// Start runs an etcd and waits until it serves, or until ctx ends.
+func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Server, error) {
+	serving := new(atomic.Bool)
+	conf, err := cfg.etcd()
+	if err != nil {
+		return nil, fmt.Errorf("start embedded etcd: %w", err)
+	}
+	conf.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(log, func() zerolog.Level {
+		if serving.Load() {
+			return zerolog.ErrorLevel
+		}
+		return zerolog.DebugLevel
+	}))
+	etcd, err := embed.StartEtcd(conf)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
+	}
+	// StartEtcd returns before the member has joined itself.
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case err = <-etcd.Err():
+	case <-etcd.Server.StopNotify():
+		err = errors.New("it stopped")
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		etcd.Close()
+		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
+	}
+	serving.Store(true)
+	return &Server{etcd: etcd, endpoint: "http://" + etcd.Clients[0].Addr().String(), serving: serving}, nil
+}
+
+// Endpoints returns where clients reach it.
+func (s *Server) Endpoints() []string { return []string{s.endpoint} }
+
+// Err yields an error if the server fails while it runs.
+func (s *Server) Err() <-chan error { return s.etcd.Err() }
+
+// Close ends the server and waits for it.
+func (s *Server) Close() {
+	s.serving.Store(false)
+	s.etcd.Close()
+}
+
+// Compact forgets what was before the newest revision, as happens by itself
+// once an hour. Watchers that are behind must list again.
+func (s *Server) Compact(ctx context.Context) error {
+	return compact(ctx, s.etcd.Server)
+}
+
+func (c Config) etcd() (*embed.Config, error) {
+	client, err := loopbackURL(c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := loopbackURL("")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	conf := embed.NewConfig()
+	conf.Name = "embedded"
+	conf.Dir = c.Dir
+	conf.ListenClientUrls, conf.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	// A single member talks to nobody, but etcd insists on an address.
+	conf.ListenPeerUrls, conf.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	conf.InitialCluster = conf.InitialClusterFromName(conf.Name)
+	conf.MaxRequestBytes = maxRequestBytes
+	conf.QuotaBackendBytes = quotaBytes
+	conf.SnapshotCount, conf.SnapshotCatchUpEntries = snapshotCount, snapshotCatchUp
+	conf.AutoCompactionMode, conf.AutoCompactionRetention = embed.CompactorModePeriodic, time.Hour.String()
+	conf.EnableGRPCGateway = false
+	conf.UnsafeNoFsync = c.NoSync
+	return conf, nil
+}
+
+// loopbackURL refuses every other address: the server knows no users.
+func loopbackURL(listen string) (url.URL, error) {
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	addr, err := netip.ParseAddrPort(listen)
+	if err != nil {
+		return url.URL{}, fmt.Errorf("listen address %q: want 127.0.0.1:PORT", listen)
+	}
+	if !addr.Addr().IsLoopback() {
+		return url.URL{}, fmt.Errorf("listen address %s is not loopback: give the boundary an etcd cluster with TLS instead", listen)
+	}
+	return url.URL{Scheme: "http", Host: addr.String()}, nil
+}
