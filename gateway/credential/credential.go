@@ -2,13 +2,12 @@
 // files and the environment, and tokens of Azure identities, each kept fresh in
 // the background so that a request never waits for one.
 //
-// It never logs or returns a credential except into the header of a request to
-// a backend. The proxy asks for a Source, the gateway runs the Set, health reads
-// its problems.
+// A credential leaves this package only in the header of a request to a backend;
+// no log line, error or problem holds any part of one. The proxy asks for a
+// Source, the gateway runs the Set, health reads its problems.
 package credential
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -18,19 +17,29 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 )
 
-// A Source puts a credential into a request to a backend. It is an interface
-// because keys and tokens differ in header and life.
+// A Source puts a credential into a request to a backend. It is an interface so
+// that the proxy's tests need no Set.
 type Source interface {
 	// Apply replaces whatever credential h holds by ours. It does no I/O. On
 	// error h holds none: the request must not be sent.
 	Apply(h http.Header) error
 }
 
+// An UnusableError says that there is nothing to send to a backend.
+type UnusableError struct {
+	Credential string // which one, in words
+	Text       string // why
+}
+
+func (e *UnusableError) Error() string {
+	return "credential " + e.Credential + " is not usable: " + e.Text
+}
+
 // A Problem is a credential that needs an operator: the identity alarm.
 type Problem struct {
 	Credential string // which one, in words; never its value
 	Scope      string
-	Backends   []string // that use it
+	Backends   []string // that use it, sorted
 	Unusable   bool     // nothing can be sent with it
 	Text       string
 	Since      time.Time
@@ -41,38 +50,54 @@ type Config struct {
 	Log          zerolog.Logger
 	KeyFilePoll  time.Duration // how often key files are read again; default 5s
 	TokenTimeout time.Duration // for one attempt to get a token; default 30s
+	// DisableInstanceDiscovery is for clouds that Microsoft does not run.
+	DisableInstanceDiscovery bool
 	// NewToken makes the Azure credential; default azidentity. Tests replace it.
 	NewToken func(policy.Credential) (azcore.TokenCredential, error)
 }
 
-// A Set holds one source for each distinct credential and scope of a policy.
-type Set struct{}
+// DefaultScope is the audience of Azure OpenAI where a backend names none.
+const DefaultScope = "https://cognitiveservices.azure.com/.default"
 
-// New returns a set without sources. It starts nothing.
-func New(cfg Config) *Set { return &Set{} }
+// identity says which source serves a target. Two targets with equal ones share
+// a source, and with it the token.
+type identity struct {
+	kind   string
+	name   string // file, variable or client id
+	tenant string
+	scope  string // of tokens
+	bearer bool   // a key goes out as a bearer token
+}
 
-// Run keeps the credentials fresh. It owns every goroutine that it starts and
-// returns only when all have ended, after ctx is done.
-func (s *Set) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+// The kinds, as the policy spells them.
+const (
+	managedIdentity  = "managedIdentity"
+	workloadIdentity = "workloadIdentity"
+	apiKeyFile       = "apiKeyFile"
+	apiKeyEnv        = "apiKeyEnv"
+)
 
-// Advance makes sources for the credentials of a new snapshot, keeps those that
-// exist and drops the others. Keys are read before it returns; tokens are
-// fetched by Run.
-func (s *Set) Advance(snap *policy.Snapshot) {}
+func identify(t *policy.Target) identity {
+	c := t.Credential
+	scope := t.Scope
+	if scope == "" {
+		scope = DefaultScope
+	}
+	bearer := t.Kind == policy.OpenAICompatible
+	switch {
+	case c.ManagedIdentity != nil:
+		return identity{kind: managedIdentity, name: c.ManagedIdentity.ClientID, scope: scope}
+	case c.WorkloadIdentity != nil:
+		return identity{kind: workloadIdentity, name: c.WorkloadIdentity.ClientID, tenant: c.WorkloadIdentity.TenantID, scope: scope}
+	case c.APIKeyFile != "":
+		return identity{kind: apiKeyFile, name: c.APIKeyFile, bearer: bearer}
+	}
+	return identity{kind: apiKeyEnv, name: c.APIKeyEnv, bearer: bearer}
+}
 
-// For returns the source for a target; it is never nil. The source of a target
-// that the set does not know refuses to apply.
-func (s *Set) For(t *policy.Target) Source { return nil }
-
-// Rejected tells that a backend refused our credential: it is renewed soon.
-func (s *Set) Rejected(src Source) {}
-
-// Usable returns the credentials with which nothing can be sent; a gateway is
-// ready if there are none.
-func (s *Set) Usable() []Problem { return nil }
-
-// Problems returns every credential that needs an operator, usable or not.
-func (s *Set) Problems() []Problem { return nil }
-
-// WaitUsable returns when every credential was tried once, or ctx is done.
-func (s *Set) WaitUsable(ctx context.Context) error { return nil }
+func (id identity) String() string {
+	if id.name == "" {
+		return id.kind
+	}
+	return id.kind + " " + id.name
+}

@@ -1,0 +1,161 @@
+package credential
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+)
+
+// A Set holds one source for each distinct credential and scope of a policy.
+type Set struct {
+	cfg     Config
+	sources atomic.Pointer[map[identity]*source] // never changed once stored
+	mu      sync.Mutex                           // one Advance at a time
+	changed chan struct{}                        // wakes Run; holds one
+}
+
+// New returns a set without sources. It starts nothing.
+func New(cfg Config) *Set {
+	if cfg.KeyFilePoll <= 0 {
+		cfg.KeyFilePoll = 5 * time.Second
+	}
+	if cfg.TokenTimeout <= 0 {
+		cfg.TokenTimeout = 30 * time.Second
+	}
+	if cfg.NewToken == nil {
+		cfg.NewToken = azureToken(cfg.DisableInstanceDiscovery)
+	}
+	s := &Set{cfg: cfg, changed: make(chan struct{}, 1)}
+	s.sources.Store(&map[identity]*source{})
+	return s
+}
+
+// Run keeps the credentials fresh. It owns every goroutine that it starts and
+// returns only when all have ended, after ctx is done.
+func (s *Set) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	running := make(map[*source]context.CancelFunc)
+	defer func() {
+		for _, stop := range running {
+			stop()
+		}
+	}()
+	for {
+		wanted := *s.sources.Load()
+		for src, stop := range running {
+			if wanted[src.id] != src {
+				stop()
+				delete(running, src)
+			}
+		}
+		for _, src := range wanted {
+			if running[src] == nil {
+				keepCtx, stop := context.WithCancel(ctx)
+				running[src] = stop
+				wg.Go(func() { src.keep(keepCtx) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.changed:
+		}
+	}
+}
+
+// Advance makes sources for the credentials of a new snapshot, keeps those that
+// exist and drops the others. Keys are read before it returns; tokens are
+// fetched by Run.
+func (s *Set) Advance(snap *policy.Snapshot) {
+	users := make(map[identity]map[string]bool)
+	credentials := make(map[identity]policy.Credential)
+	for t := range snap.Targets() {
+		id := identify(t)
+		if users[id] == nil {
+			users[id] = make(map[string]bool)
+			credentials[id] = t.Credential
+		}
+		users[id][t.Backend] = true
+	}
+	s.advance(credentials, users)
+}
+
+func (s *Set) advance(credentials map[identity]policy.Credential, users map[identity]map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := *s.sources.Load()
+	next := make(map[identity]*source, len(users))
+	for id, backends := range users {
+		src := old[id]
+		if src == nil {
+			src = newSource(id, credentials[id], &s.cfg)
+			src.firstRead()
+		}
+		src.setBackends(slices.Sorted(maps.Keys(backends)))
+		next[id] = src
+	}
+	s.sources.Store(&next)
+	select {
+	case s.changed <- struct{}{}:
+	default: // Run has not looked since the last change, and will see this one too
+	}
+}
+
+// For returns the source for a target; it is never nil. The source of a target
+// that the set does not know refuses to apply.
+func (s *Set) For(t *policy.Target) Source {
+	id := identify(t)
+	if src := (*s.sources.Load())[id]; src != nil {
+		return src
+	}
+	return newSource(id, t.Credential, &s.cfg)
+}
+
+// Rejected tells that a backend refused our credential: it is renewed soon, and
+// counts as a problem for a while.
+func (s *Set) Rejected(src Source) {
+	if src, ok := src.(*source); ok {
+		src.reject(time.Now())
+	}
+}
+
+// Usable returns the credentials with which nothing can be sent; a gateway is
+// ready if there are none.
+func (s *Set) Usable() []Problem {
+	return slices.DeleteFunc(s.Problems(), func(p Problem) bool { return !p.Unusable })
+}
+
+// Problems returns every credential that needs an operator, usable or not.
+func (s *Set) Problems() []Problem {
+	var all []Problem
+	now := time.Now()
+	for _, src := range *s.sources.Load() {
+		if p, ok := src.problem(now); ok {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b Problem) int {
+		return strings.Compare(a.Credential+a.Scope, b.Credential+b.Scope)
+	})
+	return all
+}
+
+// WaitUsable returns when every credential was tried once, whether it is usable
+// or not, or with the cause when ctx is done. Run must be running.
+func (s *Set) WaitUsable(ctx context.Context) error {
+	for _, src := range *s.sources.Load() {
+		select {
+		case <-src.tried:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
