@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // Residency is what an operator says about a boundary: the countries that data
@@ -81,8 +78,8 @@ func (f *Fence) Countries() []Country { return slices.Clone(f.residency.Countrie
 // it may process, and how it is reached. Admit decides whether that is inside.
 type Site struct {
 	Region     RegionID
-	Country    Country // of an on-premises site; empty for an Azure region
-	SKU        SKU     // empty for a server that is not Azure's: its reach is its region
+	Country    Country // of a site that is not Azure's; for an Azure region empty or the same
+	SKU        SKU     // empty only for a server that is not Azure's, whose Country is given: its reach is its region
 	Endpoint   string  // https://host[:port], nothing more
 	Addresses  []netip.Prefix
 	Deployment string
@@ -90,7 +87,7 @@ type Site struct {
 
 // A SiteError says which claim of a Site keeps it outside the fence.
 type SiteError struct {
-	Field string // region, country, sku, endpoint or addresses
+	Field string // region, country, sku, endpoint, addresses or addresses[i]
 	Text  string // what is wrong, and what to do
 }
 
@@ -98,7 +95,12 @@ func (e *SiteError) Error() string { return e.Field + ": " + e.Text }
 
 // Admit checks every claim of the site and returns the Target that a dialer may
 // use. The error joins one *SiteError for each claim that fails.
+//
+// A nil Fence, and one that NewFence did not make, admit nothing.
 func (f *Fence) Admit(s Site) (Target, error) {
+	if f == nil {
+		return Target{}, &SiteError{"region", "there is no fence to admit it"}
+	}
 	var errs []error
 	fault := func(field, format string, args ...any) {
 		errs = append(errs, &SiteError{field, fmt.Sprintf(format, args...)})
@@ -112,11 +114,12 @@ func (f *Fence) Admit(s Site) (Target, error) {
 	} else if err := f.checkReach(s, country); err != nil {
 		errs = append(errs, err)
 	}
-	u, err := f.parseEndpoint(s.Endpoint)
+	at, err := f.parseEndpoint(s.Endpoint)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if f.residency.RequirePrivateAddresses && len(s.Addresses) == 0 && (u == nil || !isLoopbackHost(u.Hostname())) {
+	errs = append(errs, f.checkPrefixes(s.Addresses)...)
+	if f.residency.RequirePrivateAddresses && len(s.Addresses) == 0 && (err != nil || !isLoopbackHost(at.host)) {
 		fault("addresses", "is empty, but residency.requirePrivateAddresses is set: name the address ranges of the private endpoint")
 	}
 	if len(errs) > 0 {
@@ -124,7 +127,7 @@ func (f *Fence) Admit(s Site) (Target, error) {
 	}
 	return Target{
 		fence: f, region: s.Region, country: country, sku: s.SKU,
-		deployment: s.Deployment, scheme: u.Scheme, host: u.Hostname(), port: portOf(u),
+		deployment: s.Deployment, scheme: at.scheme, host: at.host, port: at.port,
 		addresses: slices.Clone(s.Addresses),
 	}, nil
 }
@@ -152,6 +155,11 @@ func (f *Fence) countryOf(s Site) (Country, error) {
 func (f *Fence) checkReach(s Site, country Country) error {
 	reach := s.SKU.Reach()
 	if s.SKU == "" {
+		// Only a server that is not Azure's has none, and such a one says where
+		// it is. A forgotten SKU must not pass for the narrowest.
+		if s.Country == "" {
+			return &SiteError{"sku", "is missing: name the deployment type, such as Standard or ProvisionedManaged"}
+		}
 		reach = ReachRegion
 	}
 	switch reach {
@@ -197,75 +205,4 @@ func (f *Fence) checkDataZone(s Site, country Country) error {
 		return &SiteError{"sku", fmt.Sprintf("%s, but region %s is in no data zone: use Standard or ProvisionedManaged, or name the zone in residency.dataZones", s.SKU, s.Region)}
 	}
 	return nil
-}
-
-func (f *Fence) parseEndpoint(endpoint string) (*url.URL, error) {
-	bad := func(format string, args ...any) (*url.URL, error) {
-		return nil, &SiteError{"endpoint", fmt.Sprintf(format, args...)}
-	}
-	if endpoint == "" {
-		return bad("is missing")
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return bad("is not a URL") // the parser's own text would repeat the value, which may hold a password
-	}
-	if u.User != nil {
-		return bad("holds a user name or password: remove it, a backend's credential is named under credential")
-	}
-	loopback := isLoopbackHost(u.Hostname())
-	switch {
-	case u.Host == "" || u.Hostname() == "":
-		return bad("%q has no host: want https://<resource>.openai.azure.com", endpoint)
-	case u.Path != "" && u.Path != "/", u.RawQuery != "" || u.ForceQuery, u.Fragment != "":
-		return bad("%q has more than a host: want https://<resource>.openai.azure.com without a path or query", endpoint)
-	case loopback && !f.residency.AllowLoopback:
-		return bad("%q is on this machine: only a process started with --allow-loopback-backends may use it", endpoint)
-	case u.Scheme != "https" && (!loopback || u.Scheme != "http"):
-		return bad("%q is not https", endpoint)
-	case !loopback && isIPLiteral(u.Hostname()):
-		return bad("%q is an address: give the name, and the address under addresses", endpoint)
-	case !validHost(u.Hostname()) && !isIPLiteral(u.Hostname()):
-		return bad("%q is not a host name of letters, digits, hyphens and dots", endpoint)
-	case u.Port() != "" && !validPort(u.Port()):
-		return bad("%q has a port outside 1 to 65535", endpoint)
-	}
-	return u, nil
-}
-
-func isIPLiteral(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil
-}
-
-func isLoopbackHost(host string) bool {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap().IsLoopback()
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
-}
-
-func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
-}
-
-// validHost accepts the letter-digit-hyphen names of RFC 1123.
-func validHost(host string) bool {
-	if len(host) == 0 || len(host) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
-		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			c := label[i] | 0x20
-			if (c < 'a' || c > 'z') && (label[i] < '0' || label[i] > '9') && label[i] != '-' {
-				return false
-			}
-		}
-	}
-	return true
 }

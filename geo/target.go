@@ -1,10 +1,8 @@
 package geo
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 )
 
 // A Target is a place that may be dialled for one boundary. Its fields are set
@@ -17,7 +15,7 @@ type Target struct {
 	sku        SKU
 	deployment string
 	scheme     string
-	host       string // lower case is not forced: TLS and DNS compare without case
+	host       string // canonical: small letters, no final dot
 	port       string
 	addresses  []netip.Prefix
 }
@@ -59,44 +57,8 @@ func (t Target) TLS() bool { return t.scheme == "https" }
 // Origin returns scheme://host[:port], the port left out where it is the
 // scheme's own. Health state is kept by origin and deployment.
 func (t Target) Origin() string {
-	if (t.scheme == "https" && t.port == "443") || (t.scheme == "http" && t.port == "80") {
-		return t.scheme + "://" + strings.ToLower(t.bracketed())
-	}
-	return t.scheme + "://" + strings.ToLower(t.HostPort())
-}
-
-func (t Target) bracketed() string {
-	if strings.Contains(t.host, ":") {
-		return "[" + t.host + "]"
-	}
-	return t.host
-}
-
-// CheckAddr decides, at the moment of dialling, whether an address that the
-// host name resolved to may be reached. A name server that lies about a backend
-// must not be able to lead a request out of the declared ranges, nor to this
-// machine or to a metadata service.
-func (t Target) CheckAddr(addr netip.Addr) error {
 	if t.fence == nil {
-		return fmt.Errorf("address %s: the target was not admitted by a fence", addr)
+		return ""
 	}
-	addr = addr.Unmap()
-	if addr.IsLoopback() {
-		if t.fence.residency.AllowLoopback && isLoopbackHost(t.host) {
-			return nil
-		}
-		return fmt.Errorf("%s resolves to the loopback address %s", t.host, addr)
-	}
-	if !addr.IsGlobalUnicast() { // link-local (metadata services), multicast, unspecified
-		return fmt.Errorf("%s resolves to %s, which is not a global unicast address", t.host, addr)
-	}
-	if len(t.addresses) == 0 && !t.fence.residency.RequirePrivateAddresses {
-		return nil
-	}
-	for _, p := range t.addresses {
-		if p.Contains(addr) {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s resolves to %s, outside the backend's declared addresses", t.host, addr)
+	return address{t.scheme, t.host, t.port}.origin()
 }
