@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,7 @@ const nameForm = `^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`
 
 func keyCreateCommand(g *globals) *cobra.Command {
 	var boundary string
+	var validFor time.Duration
 	cmd := &cobra.Command{
 		Use:   "create CLIENT --boundary B",
 		Short: "Make a key for a client: the key, shown this once, and the line for the policy",
@@ -48,14 +50,18 @@ new line, apply, give the client its new key, and take the old line out.`,
 			if !name.MatchString(args[0]) {
 				return usage("client %q: want small letters, digits, dots, hyphens and underscores, such as payroll", args[0])
 			}
-			return createKey(g, args[0], geo.Boundary(boundary))
+			if validFor < 0 {
+				return usage("--valid-for %v: want a time ahead, or 0 for a key that does not expire", validFor)
+			}
+			return createKey(g, args[0], geo.Boundary(boundary), validFor)
 		},
 	}
 	cmd.Flags().StringVarP(&boundary, "boundary", "b", "", "boundary that the client belongs to")
+	cmd.Flags().DurationVar(&validFor, "valid-for", 365*24*time.Hour, "time until the key expires; 0: never")
 	return cmd
 }
 
-func createKey(g *globals, client string, boundary geo.Boundary) error {
+func createKey(g *globals, client string, boundary geo.Boundary, validFor time.Duration) error {
 	key, err := auth.NewKey(boundary)
 	if err != nil {
 		return fmt.Errorf("make a key for boundary %s: %w", boundary, err)
@@ -63,6 +69,9 @@ func createKey(g *globals, client string, boundary geo.Boundary) error {
 	sum := sha256.Sum256([]byte(key))
 	hash := hex.EncodeToString(sum[:])
 	line := fmt.Sprintf("{sha256: %s}", hash)
+	if validFor > 0 {
+		line = fmt.Sprintf("{sha256: %s, notAfter: %s}", hash, time.Now().Add(validFor).UTC().Format(time.RFC3339))
+	}
 	result := struct {
 		Client   string       `json:"client"`
 		Boundary geo.Boundary `json:"boundary"`

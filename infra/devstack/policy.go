@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"text/template"
+	"time"
 
 	"github.com/stampgate/stampgate/geo"
 )
@@ -60,6 +61,10 @@ func deploymentsOf(provisioned bool) []deployment {
 	return out
 }
 
+// keyLife is how long the clients' keys are good for: longer than anyone keeps
+// the state of one stack.
+const keyLife = 365 * 24 * time.Hour
+
 // clientsOf names the callers of every boundary. There are two, so that one can
 // be seen to do the other no harm; the second has no embeddings granted.
 func clientsOf() []Client {
@@ -82,7 +87,7 @@ func policyOf(b boundaryPlan, clients []Client, s secrets) ([]byte, error) {
 	}
 	type client struct {
 		Client
-		SHA256 string
+		SHA256, NotAfter string
 	}
 	data := struct {
 		Boundary  geo.Boundary
@@ -97,7 +102,7 @@ func policyOf(b boundaryPlan, clients []Client, s secrets) ([]byte, error) {
 	}
 	for _, c := range clients {
 		sum := sha256.Sum256([]byte(c.Key))
-		data.Clients = append(data.Clients, client{c, hex.EncodeToString(sum[:])})
+		data.Clients = append(data.Clients, client{c, hex.EncodeToString(sum[:]), time.Now().Add(keyLife).UTC().Format(time.RFC3339)})
 	}
 	t, err := template.New("policy").Parse(policyTemplate)
 	if err != nil {
