@@ -113,7 +113,7 @@ type Route struct {
 
 // status judges a route by what is left for it.
 func (r Route) status(choice policy.StampHealth) Status {
-	severity := policy.Severity("")
+	var severity policy.Severity
 	switch r.Availability {
 	case OwnAvailable:
 		return Pass

@@ -38,8 +38,8 @@ type Steps struct {
 	// Close closes clients and stores, and the servers for good.
 	Close func(context.Context) error
 
-	// StepLimit bounds Cut and each step after it; 5 s if zero, and a fifth of
-	// it for each once the drain was cut short.
+	// StepLimit bounds StopAccepting, Cut and each step after it; 5 s if zero,
+	// and a fifth of that once the drain was cut short.
 	StepLimit time.Duration
 	// Report, if set, is told of each step when it ends.
 	Report func(StepReport)
@@ -61,27 +61,26 @@ const defaultStepLimit = 5 * time.Second
 // the drain is cut short: it waits for nobody any more, but every step is still
 // taken.
 func Drain(ctx context.Context, s Steps) error {
-	d := &drain{ctx: ctx, Steps: s}
-	d.do("unready", d.unready)
-	d.do("notice", d.notice)
-	d.do("stop accepting", d.stopAccepting)
-	d.do("finish", d.finish)
-	d.do("leave gossip", d.step(s.LeaveGossip))
-	d.do("flush", d.step(s.Flush))
-	d.do("close", d.step(s.Close))
+	d := &drain{Steps: s}
+	d.do(ctx, "unready", d.unready)
+	d.do(ctx, "notice", d.notice)
+	d.do(ctx, "stop accepting", d.within(s.StopAccepting))
+	d.do(ctx, "finish", d.finish)
+	d.do(ctx, "leave gossip", d.within(s.LeaveGossip))
+	d.do(ctx, "flush", d.within(s.Flush))
+	d.do(ctx, "close", d.within(s.Close))
 	return errors.Join(d.errs...)
 }
 
 type drain struct {
 	Steps
-	ctx  context.Context //nolint:containedctx // lives as long as the call of Drain
 	errs []error
 }
 
-// do runs one step, reports it, and keeps its error.
-func (d *drain) do(name string, f func() error) {
+// do takes one step, reports it, and keeps its error.
+func (d *drain) do(ctx context.Context, name string, f func(context.Context) error) {
 	start := time.Now()
-	err := f()
+	err := f(ctx)
 	if err != nil {
 		d.errs = append(d.errs, fmt.Errorf("drain: %s: %w", name, err))
 	}
@@ -90,43 +89,41 @@ func (d *drain) do(name string, f func() error) {
 	}
 }
 
-func (d *drain) unready() error {
+func (d *drain) unready(context.Context) error {
 	if d.Unready != nil {
 		d.Unready()
 	}
 	return nil
 }
 
-func (d *drain) notice() error {
+func (d *drain) notice(ctx context.Context) error {
 	t := time.NewTimer(d.Notice)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-d.ctx.Done():
+	case <-ctx.Done():
 	}
 	return nil
 }
 
-func (d *drain) stopAccepting() error { return d.step(d.StopAccepting)() }
-
 // finish lets what runs come to its end, and cuts what does not.
-func (d *drain) finish() error {
+func (d *drain) finish(ctx context.Context) error {
 	if d.Finish == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(d.ctx, d.Timeout, ErrLimit)
+	wait, cancel := context.WithTimeoutCause(ctx, d.Timeout, ErrLimit)
 	defer cancel()
-	err := bounded(ctx, d.Finish)
+	err := bounded(wait, d.Finish)
 	if err == nil {
 		return nil
 	}
-	return errors.Join(err, d.step(d.Cut)())
+	return errors.Join(err, d.within(d.Cut)(ctx))
 }
 
-// step bounds a step that does not wait for clients. It outlives a second
+// within bounds a step that does not wait for clients. It outlives a second
 // signal, which only shortens it.
-func (d *drain) step(f func(context.Context) error) func() error {
-	return func() error {
+func (d *drain) within(f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
 		if f == nil {
 			return nil
 		}
@@ -134,11 +131,11 @@ func (d *drain) step(f func(context.Context) error) func() error {
 		if limit <= 0 {
 			limit = defaultStepLimit
 		}
-		if d.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			limit /= 5
 		}
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(d.ctx), limit, ErrLimit)
+		step, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, ErrLimit)
 		defer cancel()
-		return bounded(ctx, f)
+		return bounded(step, f)
 	}
 }

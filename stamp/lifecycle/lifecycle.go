@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -52,9 +53,9 @@ func (s *Stack) Unwind(limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, ErrLimit)
 	defer cancel()
 	var errs []error
-	for i := len(steps) - 1; i >= 0; i-- {
-		if err := bounded(ctx, steps[i].undo); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", steps[i].name, err))
+	for _, st := range slices.Backward(steps) {
+		if err := bounded(ctx, st.undo); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", st.name, err))
 		}
 	}
 	return errors.Join(errs...)
