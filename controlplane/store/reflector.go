@@ -43,9 +43,9 @@ type reflector struct {
 	connected func(bool)
 
 	state    map[string][]byte // no value is nil: that is a key which is gone
-	cluster  uint64 // of the latest list
-	revision int64  // of state
-	endpoint int    // counts on from one connection to the next
+	cluster  uint64            // of the latest list
+	revision int64             // of state
+	endpoint int               // counts on from one connection to the next
 	online   bool
 }
 
