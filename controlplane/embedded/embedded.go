@@ -22,7 +22,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.etcd.io/etcd/server/v3/embed"
 
-	"github.com/stampgate/stampgate/controlplane/store/zaplog"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 const (
@@ -62,12 +62,8 @@ func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Server, error)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded etcd: %w", err)
 	}
-	conf.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(log, func() zerolog.Level {
-		if serving.Load() {
-			return zerolog.ErrorLevel
-		}
-		return zerolog.DebugLevel
-	}))
+	quiet := telemetry.Zap(log.Level(zerolog.WarnLevel).Hook(only{serving}))
+	conf.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quiet)
 	etcd, err := embed.StartEtcd(conf)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
@@ -87,6 +83,16 @@ func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Server, error)
 	}
 	serving.Store(true)
 	return &Server{etcd: etcd, endpoint: "http://" + etcd.Clients[0].Addr().String(), serving: serving}, nil
+}
+
+// only lets lines through while a condition holds.
+type only struct{ condition *atomic.Bool }
+
+// Run implements zerolog.Hook.
+func (o only) Run(e *zerolog.Event, _ zerolog.Level, _ string) {
+	if !o.condition.Load() {
+		e.Discard()
+	}
 }
 
 // Endpoints returns where clients reach it.

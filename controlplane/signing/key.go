@@ -59,9 +59,11 @@ func (k *PublicKey) UnmarshalText(text []byte) error {
 }
 
 // A PrivateKey signs. It never prints itself, whatever it is printed with; its
-// value leaves it only into the file that LoadOrCreateKey writes.
+// value leaves it only into the file that LoadOrCreateKey writes. It is behind a
+// pointer because fmt does not call the methods of unexported fields: a struct
+// that holds a key in one then shows an address.
 type PrivateKey struct {
-	key ed25519.PrivateKey
+	key *ed25519.PrivateKey
 }
 
 // GenerateKey makes a new key.
@@ -70,7 +72,7 @@ func GenerateKey() (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("make signing key: %w", err)
 	}
-	return PrivateKey{key: key}, nil
+	return PrivateKey{key: &key}, nil
 }
 
 // Public returns the key that verifies what this one signs.
@@ -79,15 +81,15 @@ func (k PrivateKey) Public() PublicKey {
 }
 
 func (k PrivateKey) public() ed25519.PublicKey {
-	if len(k.key) == 0 {
+	if k.key == nil {
 		panic("signing: a zero PrivateKey was used; make one with GenerateKey or LoadOrCreateKey")
 	}
-	return ed25519.PublicKey(k.key[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
+	return ed25519.PublicKey((*k.key)[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
 }
 
 func (k PrivateKey) sign(message []byte) []byte {
 	k.public() // the zero key is our own bug, and said so
-	return ed25519.Sign(k.key, message)
+	return ed25519.Sign(*k.key, message)
 }
 
 const hidden = "[signing key]"

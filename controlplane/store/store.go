@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"sync"
@@ -23,9 +24,10 @@ import (
 	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/grpclog"
 
-	"github.com/stampgate/stampgate/controlplane/store/zaplog"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // Limits of what goes over the wire.
@@ -145,6 +147,12 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// SilenceGRPC keeps gRPC, which etcd speaks, from writing lines of its own to
+// stderr. It sets a global, so only main calls it, once, before anything else.
+func SilenceGRPC() {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+}
+
 // Endpoints returns the configured endpoints.
 func (s *Store) Endpoints() []string { return append([]string(nil), s.cfg.Endpoints...) }
 
@@ -169,7 +177,7 @@ func (s *Store) dial(endpoints []string) (*clientv3.Client, error) {
 		MaxCallRecvMsgSize:   maxReceiveBytes,
 		TLS:                  s.tls,
 		// The client warns of every try; the loops here say once what is wrong.
-		Logger: zaplog.New(s.log, func() zerolog.Level { return zerolog.DebugLevel }),
+		Logger: telemetry.Zap(zerolog.Nop()),
 	}
 	if s.cfg.Intercept != nil {
 		cfg.DialOptions = append(cfg.DialOptions, grpc.WithChainUnaryInterceptor(s.intercept))
