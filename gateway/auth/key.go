@@ -12,7 +12,7 @@ import (
 const (
 	keyPrefix   = "sg_"
 	secretChars = 43
-	maxBoundary = 64
+	maxBoundary = 63 // as a policy permits
 	alphabet    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
@@ -21,7 +21,7 @@ const (
 func ParseKey(key string) (boundary geo.Boundary, ok bool) {
 	rest, ok := strings.CutPrefix(key, keyPrefix)
 	at := len(rest) - secretChars - 1
-	if !ok || at < 1 || at > maxBoundary || rest[at] != '_' || !validBoundary(rest[:at]) {
+	if !ok || at < 1 || rest[at] != '_' || !validBoundary(rest[:at]) {
 		return "", false
 	}
 	for i := at + 1; i < len(rest); i++ {
@@ -35,8 +35,8 @@ func ParseKey(key string) (boundary geo.Boundary, ok bool) {
 // NewKey makes a key for a client of the boundary. The caller shows it once and
 // keeps only its SHA-256.
 func NewKey(boundary geo.Boundary) (string, error) {
-	if len(boundary) > maxBoundary || !validBoundary(string(boundary)) {
-		return "", fmt.Errorf("make a key: boundary %q is not 1 to %d letters, digits, dots, hyphens and underscores", boundary, maxBoundary)
+	if !validBoundary(string(boundary)) {
+		return "", fmt.Errorf("make a key: boundary %q is not 1 to %d small letters, digits and hyphens", boundary, maxBoundary)
 	}
 	secret := make([]byte, 0, secretChars)
 	var random [64]byte
@@ -52,12 +52,13 @@ func NewKey(boundary geo.Boundary) (string, error) {
 	return keyPrefix + string(boundary) + "_" + string(secret), nil
 }
 
+// validBoundary accepts the names of boundaries that a policy accepts.
 func validBoundary(s string) bool {
-	if s == "" {
+	if s == "" || len(s) > maxBoundary || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; !isBase62(c) && c != '-' && c != '_' && c != '.' {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
 			return false
 		}
 	}

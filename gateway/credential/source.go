@@ -118,11 +118,12 @@ func (src *source) keep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			failures = 0
+		case renewAt.IsZero():
 			renewAt = started.Add(src.backoff(failures))
 			failures++
-		} else {
-			failures = 0
 		}
 		if fresh, err = src.wait(ctx, started, renewAt); err != nil {
 			return
@@ -166,7 +167,8 @@ func (src *source) wait(ctx context.Context, last, renewAt time.Time) (fresh boo
 }
 
 // renew fetches once and records what came of it. A failure leaves the old
-// credential in use until it expires.
+// credential in use until it expires; renewAt is then zero unless the fetcher
+// has a rhythm of its own.
 func (src *source) renew(ctx context.Context, fresh bool) (renewAt time.Time, err error) {
 	f, err := src.fetcher.fetch(ctx, fresh)
 	if ctx.Err() != nil {

@@ -98,10 +98,7 @@ func azureToken(disableDiscovery bool) func(policy.Credential) (azcore.TokenCred
 // redact makes one bounded line of an identity library's error, which may quote
 // an endpoint's answer: anything long enough to be a token is masked.
 func redact(text string) string {
-	const (
-		longest   = 40 // a GUID has 36 characters
-		maxLength = 400
-	)
+	const maxLength = 400
 	var out strings.Builder
 	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`"',{}()[]<>`, r) }) {
 		if out.Len()+len(word) > maxLength && out.Len() > 0 {
@@ -111,10 +108,25 @@ func redact(text string) string {
 		if out.Len() > 0 {
 			out.WriteByte(' ')
 		}
-		if len(word) > longest && !strings.HasPrefix(word, "/") && !strings.HasPrefix(word, "http") {
-			word = "[masked]"
-		}
+		word = mask(word)
 		out.WriteString(word)
 	}
 	return out.String()
+}
+
+// mask hides a word that may be a token. Paths and addresses stay, but no query.
+func mask(word string) string {
+	const (
+		longestName = 40 // a GUID has 36 characters
+		longestPath = 200
+	)
+	limit := longestName
+	if strings.HasPrefix(word, "/") || strings.HasPrefix(word, "http://") || strings.HasPrefix(word, "https://") {
+		word, _, _ = strings.Cut(word, "?")
+		limit = longestPath
+	}
+	if len(word) > limit {
+		return "[masked]"
+	}
+	return word
 }
