@@ -198,6 +198,8 @@ func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist
 		}
 		if m.joinRound(ctx, list, own, lately) {
 			soon = time.Second
+		} else if soon < rejoinEvery {
+			m.exchange(list)
 		}
 		if err := m.peers.save(time.Now()); err != nil {
 			m.log.Warn().Err(err).Msg("gossip peers not saved")
@@ -236,6 +238,16 @@ func (m *Membership) joinRound(ctx context.Context, list *memberlist.Memberlist,
 		}
 	}
 	return progress
+}
+
+// exchange compares all that is known with one random member. Gateways that
+// start together miss some of each other, since a stamp of up to nine repeats
+// its news only four times; memberlist's own exchange comes after half a minute.
+func (m *Membership) exchange(list *memberlist.Memberlist) {
+	for _, n := range m.speech.some(1) {
+		_, err := list.Join([]string{n.Address()})
+		m.metrics.joined.WithLabelValues(result(err)).Inc()
+	}
 }
 
 func (m *Membership) resolveSeeds(ctx context.Context) []netip.AddrPort {
