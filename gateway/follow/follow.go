@@ -1,0 +1,259 @@
+// Package follow keeps a gateway on its boundary's policy: it verifies, compiles
+// and puts in force what the store or a file brings, refuses what may not be
+// followed, and keeps the last good policy on disk.
+//
+// Nothing it is told can widen what the gateway's own configuration allows, and
+// losing the source never removes what is in force. Requests read the snapshot
+// without a lock and never wait for this package. Only the gateway's wiring
+// uses it.
+package follow
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/geo"
+)
+
+// Config is what a Follower needs.
+type Config struct {
+	Local    geo.Residency     // the gateway's own limits; its Boundary is the boundary
+	Verifier *signing.Verifier // nil: policies come from a file, unsigned
+	CacheDir string            // "": nothing is kept on disk
+	// Advance is called with each new snapshot before requests see it, so that
+	// state for its targets exists.
+	Advance func(*policy.Snapshot)
+	// Ordered is called when the orders in force have changed.
+	Ordered func([]store.Order)
+	Log     zerolog.Logger
+}
+
+// A Follower holds the policy in force. It implements store.Handler.
+type Follower struct {
+	cfg     Config
+	current atomic.Pointer[policy.Snapshot]
+	changed chan struct{} // signalled after every change of State
+
+	advancing sync.Mutex // orders whole advances; requests never take it
+
+	mu     sync.Mutex // guards state and orders; never held across a call out
+	state  State
+	orders []store.Order
+}
+
+// State is what a follower says of itself.
+type State struct {
+	AppliedSerial uint64
+	AppliedDigest string
+	AppliedAt     time.Time // by this machine's clock
+	FromDisk      bool      // what is in force came from the cache
+	RefusedSerial uint64
+	RefusedReason string // "" when nothing newer was refused
+	Connected     bool   // the source was heard and is not known to be silent
+	Orders        []store.Order
+}
+
+// New returns a follower with no policy in force. It does no I/O.
+func New(cfg Config) *Follower {
+	return &Follower{cfg: cfg, changed: make(chan struct{}, 1)}
+}
+
+// Snapshot returns the policy in force, or nil.
+func (f *Follower) Snapshot() *policy.Snapshot { return f.current.Load() }
+
+// Changed is signalled when State has changed. One receiver.
+func (f *Follower) Changed() <-chan struct{} { return f.changed }
+
+// State returns what is in force and what was refused.
+func (f *Follower) State() State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.state
+	s.Orders = append([]store.Order(nil), f.orders...)
+	return s
+}
+
+// Policy implements store.Handler. A replay of what is in force is no news; what
+// is older, foreign, unsigned or does not compile is refused and reported.
+func (f *Follower) Policy(e store.Envelope) {
+	f.advancing.Lock()
+	defer f.advancing.Unlock()
+	if f.inForce(e) {
+		return
+	}
+	if err := f.advance(e, false); err != nil {
+		f.refuse(e.Serial, err)
+		return
+	}
+	if err := f.saveEnvelope(e); err != nil {
+		// The policy is in force all the same; a restart without etcd would go
+		// back to the one before it, which must not pass unseen.
+		f.cfg.Log.Error().Err(err).Uint64("serial", e.Serial).Msg("policy not kept on disk")
+	}
+}
+
+// advance verifies, compiles and puts in force. All that can fail comes before
+// the one swap that requests see.
+func (f *Follower) advance(e store.Envelope, fromDisk bool) error {
+	if now := f.Snapshot(); now != nil && e.Serial <= now.Serial() {
+		return fmt.Errorf("serial %d is not above %d, which is in force", e.Serial, now.Serial())
+	}
+	source, err := e.OpenVerified(f.cfg.Local.Boundary, f.cfg.Verifier)
+	if err != nil {
+		return err
+	}
+	return f.apply(source, version{e.Serial, e.Digest, fromDisk})
+}
+
+// version is what identifies a policy beside its content.
+type version struct {
+	serial   uint64
+	digest   string // of the document as it came
+	fromDisk bool
+}
+
+func (f *Follower) apply(source []byte, v version) error {
+	doc, err := policy.Decode(source)
+	if err != nil {
+		return fmt.Errorf("decode policy %d: %w", v.serial, err)
+	}
+	snapshot, err := policy.Compile(doc, policy.Options{
+		Serial: v.serial, Local: &f.cfg.Local, AllowLoopback: f.cfg.Local.AllowLoopback,
+	})
+	if err != nil {
+		return fmt.Errorf("compile policy %d: %w", v.serial, err)
+	}
+	if f.cfg.Advance != nil {
+		f.cfg.Advance(snapshot)
+	}
+	f.current.Store(snapshot)
+	f.set(func(s *State) {
+		s.AppliedSerial, s.AppliedDigest, s.AppliedAt = v.serial, v.digest, time.Now()
+		s.FromDisk = v.fromDisk
+		s.RefusedSerial, s.RefusedReason = 0, ""
+	})
+	f.cfg.Log.Info().Uint64("serial", v.serial).Str("digest", v.digest).Bool("from_disk", v.fromDisk).Msg("policy in force")
+	return nil
+}
+
+// inForce recognises a replay, and forgets a refusal once the source shows what
+// is in force again.
+func (f *Follower) inForce(e store.Envelope) bool {
+	same := false
+	f.set(func(s *State) {
+		if same = s.AppliedSerial == e.Serial && s.AppliedDigest == e.Digest; same {
+			s.RefusedSerial, s.RefusedReason = 0, ""
+		}
+	})
+	return same
+}
+
+// PolicyInvalid implements store.Handler.
+func (f *Follower) PolicyInvalid(serial uint64, err error) {
+	if errors.Is(err, store.ErrNoPolicy) && f.Snapshot() == nil {
+		return // nothing was ever published: not a fault
+	}
+	f.refuse(serial, err)
+}
+
+// reasonLimit keeps a reason within what presence and a status page show.
+const reasonLimit = 500
+
+func (f *Follower) refuse(serial uint64, err error) {
+	reason := err.Error()
+	if len(reason) > reasonLimit {
+		reason = reason[:reasonLimit] + "…"
+	}
+	f.set(func(s *State) { s.RefusedSerial, s.RefusedReason = serial, reason })
+	f.cfg.Log.Error().Uint64("serial", serial).Str("reason", reason).Msg("policy refused, the last good one stays")
+}
+
+// Orders implements store.Handler: those that are signed for this boundary
+// count, the others are reported.
+func (f *Follower) Orders(all []store.Order) {
+	good := f.verified(all)
+	f.mu.Lock()
+	f.orders = good
+	f.mu.Unlock()
+	if err := f.saveOrders(good); err != nil {
+		f.cfg.Log.Error().Err(err).Msg("orders not kept on disk")
+	}
+	f.Expire(time.Now())
+}
+
+func (f *Follower) verified(all []store.Order) []store.Order {
+	var good []store.Order
+	for _, o := range all {
+		err := errors.New("no key is trusted")
+		if f.cfg.Verifier != nil {
+			err = o.Verify(f.cfg.Verifier)
+		}
+		if err == nil && o.Boundary != f.cfg.Local.Boundary {
+			err = fmt.Errorf("it is of boundary %s", o.Boundary)
+		}
+		if err != nil {
+			f.cfg.Log.Error().Err(err).Str("kind", string(o.Kind)).Msg("order refused")
+			continue
+		}
+		good = append(good, o)
+	}
+	return good
+}
+
+// Expire drops the orders whose time has passed and tells what is in force. The
+// gateway calls it now and then: nothing arrives when an order merely ends.
+func (f *Follower) Expire(now time.Time) {
+	f.mu.Lock()
+	var inForce []store.Order
+	for _, o := range f.orders {
+		if o.InForce(now) {
+			inForce = append(inForce, o)
+		}
+	}
+	f.orders = inForce
+	f.mu.Unlock()
+	if f.cfg.Ordered != nil {
+		f.cfg.Ordered(inForce)
+	}
+	f.signal()
+}
+
+// NextExpiry returns when the next order ends; false if there is none.
+func (f *Follower) NextExpiry() (time.Time, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var soonest time.Time
+	for _, o := range f.orders {
+		if soonest.IsZero() || o.Expires.Before(soonest) {
+			soonest = o.Expires
+		}
+	}
+	return soonest, !soonest.IsZero()
+}
+
+// Connected implements store.Handler.
+func (f *Follower) Connected(up bool) {
+	f.set(func(s *State) { s.Connected = up })
+}
+
+func (f *Follower) set(change func(*State)) {
+	f.mu.Lock()
+	change(&f.state)
+	f.mu.Unlock()
+	f.signal()
+}
+
+func (f *Follower) signal() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
