@@ -52,6 +52,10 @@ type Summary struct {
 	Routes []RouteSummary
 }
 
+func (s Summary) equal(o Summary) bool {
+	return s.Ready == o.Ready && s.Stamp == o.Stamp && s.Draining == o.Draining && slices.Equal(s.Routes, o.Routes)
+}
+
 // A RouteSummary is the state of one route.
 type RouteSummary struct {
 	Name         string
@@ -97,6 +101,9 @@ func (m *Machine) Evaluate(in Inputs) {
 		// Still starting: nothing is known yet, so that the first policy
 		// decides at once instead of rising slowly.
 		m.ready, m.stamp = damper{}, damper{}
+		for _, r := range m.routes {
+			r.damper = damper{}
+		}
 	}
 	m.began = m.began || in.PolicyLoaded
 	m.last = in
@@ -159,17 +166,16 @@ func (m *Machine) publish() {
 		s.Routes = append(s.Routes, RouteSummary{name, st.required, st.shown, st.left})
 	}
 	slices.SortFunc(s.Routes, func(a, b RouteSummary) int { return strings.Compare(a.Name, b.Name) })
-	p := &published{
-		at:      m.last.Now,
-		policy:  m.last.PolicyLoaded,
-		summary: s,
-		ready:   m.words[s.Ready],
-		routes:  make(map[string]*answer, len(s.Routes)),
+	p := &published{at: m.last.Now, policy: m.last.PolicyLoaded, summary: s}
+	if old := m.now.Load(); old != nil && old.summary.equal(s) {
+		p.summary, p.ready, p.stamp, p.routes = old.summary, old.ready, old.stamp, old.routes
+	} else {
+		p.ready, p.stamp = m.words[s.Ready], stampAnswer(s)
+		p.routes = make(map[string]*answer, len(s.Routes))
+		for _, r := range s.Routes {
+			p.routes[r.Name] = m.words[r.Status]
+		}
 	}
-	for _, r := range s.Routes {
-		p.routes[r.Name] = m.words[r.Status]
-	}
-	p.stamp = stampAnswer(s)
 	m.now.Store(p)
 }
 

@@ -43,6 +43,10 @@ func DumpOnQuit(ctx context.Context, w io.Writer) {
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
 	defer signal.Stop(quit)
+	dumpOn(ctx, quit, w)
+}
+
+func dumpOn(ctx context.Context, quit <-chan os.Signal, w io.Writer) {
 	for {
 		select {
 		case <-ctx.Done():

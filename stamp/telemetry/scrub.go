@@ -9,6 +9,9 @@ import (
 // bytes: enough for any message of memberlist, net/http and etcd.
 const maxForeign = 512
 
+// maxWork bounds what is looked at of such a line, in bytes.
+const maxWork = 8 * maxForeign
+
 // A scrubber masks what must not stand in a log. It holds the compiled
 // patterns, so that there is no package-level state.
 type scrubber struct {
@@ -24,7 +27,8 @@ func newScrubber() scrubber {
 			`sg_[a-z0-9-]+_[0-9A-Za-z]{8,}` +
 				`|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*` +
 				`|(?i:bearer|basic)\s+[0-9A-Za-z._~+/=-]{6,}` +
-				`|(?i:api-?key|authorization|password|secret|token|cookie)\s*[:=]\s*"?[^\s",;}]+` +
+				`|(?i:api-?key|authorization|password|secret|token|cookie)[\\"']*\s*[:=]\s*` +
+				`[\\"']*(?:(?i:bearer|basic)\s+)?[^\s\\"',;}]+` +
 				`|://[^/\s@"]+@`),
 		quoted: regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`),
 	}
@@ -34,14 +38,12 @@ func newScrubber() scrubber {
 // for net/http also removes everything that is quoted (it quotes what a peer
 // sent) and the value of a panic.
 func (s scrubber) clean(text string) string {
+	text = text[:min(len(text), maxWork)]
 	if fromHTTP(text) {
 		text = s.quoted.ReplaceAllString(withoutPanicValue(text), `"…"`)
 	}
 	// Masking comes before cutting, so that a cut cannot leave half a key that
-	// no pattern knows any more; a bound on the work comes first of all.
-	if len(text) > 8*maxForeign {
-		text = text[:8*maxForeign]
-	}
+	// no pattern knows any more.
 	text = s.credentials.ReplaceAllString(text, "[masked]")
 	if len(text) > maxForeign {
 		text = strings.ToValidUTF8(text[:maxForeign], "") + " …"
