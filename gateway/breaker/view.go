@@ -1,0 +1,141 @@
+package breaker
+
+import "time"
+
+// window30 is how long a client that used a target counts as a user of it.
+const window30 = buckets * bucketSpan
+
+// State returns the state for everyone, and when an open breaker becomes
+// half-open.
+func (b *Breaker) State(now time.Time) (State, time.Time) {
+	return b.whole.at(now), b.whole.until
+}
+
+// Speaks returns what health and status should say of the target. That is the
+// state for everyone, except where every client that used the target within
+// 30 s, and there was one, has an open circuit of its own: then that one speaks,
+// for there is nobody whom the target serves.
+func (b *Breaker) Speaks(now time.Time) (state State, until time.Time, byClient bool) {
+	if s, until := b.State(now); s != Closed {
+		return s, until, false
+	}
+	found := false
+	for i, name := range b.names {
+		c := &b.slots[i]
+		if name == 0 {
+			continue
+		}
+		s := c.own.at(now)
+		switch {
+		case s == Closed && now.Sub(c.last) < window30:
+			return Closed, time.Time{}, false
+		case s == Closed:
+		case !found || c.own.until.Before(until):
+			state, until, found = s, c.own.until, true
+		}
+	}
+	return state, until, found
+}
+
+// ClientState returns the state for one client: the more closed of its own
+// circuit and everyone's is passed over for the other.
+func (b *Breaker) ClientState(now time.Time, name uint64) (State, time.Time) {
+	s, until := b.State(now)
+	c := b.find(nonzero(name))
+	if c == nil {
+		return s, until
+	}
+	own := c.own.at(now)
+	switch {
+	case own == Closed:
+		return s, until
+	case s == Closed, own == Open && (s == HalfOpen || c.own.until.After(until)):
+		return own, c.own.until
+	}
+	return s, until
+}
+
+// Admits reports whether Admit would let the client pass, without force.
+func (b *Breaker) Admits(now time.Time, name uint64) bool {
+	if ok, _ := b.whole.allows(now, false); !ok && !b.lost(now, &b.whole) {
+		return false
+	}
+	c := b.find(nonzero(name))
+	if c == nil {
+		return true
+	}
+	ok, _ := c.own.allows(now, false)
+	return ok || b.lost(now, &c.own)
+}
+
+// lost: the only thing in the way is a probe whose lease is over.
+func (b *Breaker) lost(now time.Time, c *circuit) bool {
+	return c.at(now) == HalfOpen && c.probing && !now.Before(c.probeEnds)
+}
+
+// Probing reports whether a probe for everyone is under way.
+func (b *Breaker) Probing(now time.Time) bool {
+	return b.whole.probing && now.Before(b.whole.probeEnds)
+}
+
+// Busy reports whether even a forced attempt of the client must wait, for a probe
+// is under way.
+func (b *Breaker) Busy(now time.Time, name uint64) bool {
+	if b.whole.at(now) != Closed && b.Probing(now) {
+		return true
+	}
+	c := b.find(nonzero(name))
+	return c != nil && c.own.at(now) != Closed && c.own.probing && now.Before(c.own.probeEnds)
+}
+
+// BlockedUntil returns the moment before which Admit refuses everyone; zero
+// where it does not.
+func (b *Breaker) BlockedUntil(now time.Time) time.Time {
+	switch {
+	case b.whole.at(now) == Closed:
+		return time.Time{}
+	case b.Probing(now):
+		return b.whole.probeEnds
+	}
+	return b.whole.until
+}
+
+// Readmitted returns when the breaker last closed after having been open; zero
+// if it never was. From then on Share grows.
+func (b *Breaker) Readmitted() time.Time { return b.whole.readmitted }
+
+// Share returns the part of its usual work that a closed target should get:
+// 0.1 on readmission, growing to 1 over 30 s.
+func (b *Breaker) Share(now time.Time) float64 { return b.whole.share(now) }
+
+// Badness orders ejected targets: the longer the client was kept out, the worse.
+func (b *Breaker) Badness(now time.Time, name uint64) time.Duration {
+	var worst time.Duration
+	if b.whole.at(now) != Closed {
+		worst = b.whole.wait
+	}
+	if c := b.find(nonzero(name)); c != nil && c.own.at(now) != Closed {
+		worst = max(worst, c.own.wait)
+	}
+	return worst
+}
+
+// Strays returns a set of clients, a bit for each value of the hash modulo 64,
+// that holds every client whose own circuit is not closed: what a lock-free
+// reader asks before it takes the lock.
+func (b *Breaker) Strays() uint64 {
+	var set uint64
+	for i, name := range b.names {
+		if name != 0 && b.slots[i].own.state != Closed {
+			set |= 1 << (name & 63)
+		}
+	}
+	return set
+}
+
+// Reset closes the breaker and forgets everything, without a slow start.
+func (b *Breaker) Reset() {
+	epoch := b.whole.epoch + 1
+	*b = New(b.cfg)
+	b.whole.epoch = epoch
+}

@@ -1,0 +1,91 @@
+package targets
+
+import (
+	"github.com/stampgate/stampgate/controlplane/policy"
+)
+
+// A Change is a transition of one target's machines, for metrics and logs.
+type Change struct {
+	Key     policy.Key
+	Backend string
+	// Machine is gate, breaker, identity or deployment.
+	Machine string
+	// From and To are the machine's states: open and closed for a gate (closed
+	// lets nothing through); closed, open and half-open for a breaker (open lets
+	// nothing through); ok and alarm; present and missing.
+	From, To string
+}
+
+type hooks struct {
+	change      func(Change)
+	budgetSpent func(route string)
+	probeOwner  func(policy.Key) bool
+}
+
+// OnChange has f called after each transition, from the goroutine that caused
+// it and with no lock held. What only the passing of time changes, such as the
+// end of a gate, is not told.
+func (r *Registry) OnChange(f func(Change)) { r.setHooks(func(h *hooks) { h.change = f }) }
+
+// OnBudgetSpent has f called when a retry is refused because the route's budget
+// is spent.
+func (r *Registry) OnBudgetSpent(f func(route string)) {
+	r.setHooks(func(h *hooks) { h.budgetSpent = f })
+}
+
+// SetProbeOwner makes half-open probes, and tests of long gates, the business of
+// one gateway of the stamp: f says whether this one owns a target's probes. If
+// the owner does nothing within a grace period, others probe too. nil: all own.
+func (r *Registry) SetProbeOwner(f func(policy.Key) bool) {
+	r.setHooks(func(h *hooks) { h.probeOwner = f })
+}
+
+func (r *Registry) setHooks(set func(*hooks)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := *r.hooks.Load()
+	set(&h)
+	r.hooks.Store(&h)
+}
+
+func (r *Registry) changed(st *state, before, after standing) {
+	f := r.hooks.Load().change
+	if f == nil || before == after {
+		return
+	}
+	c := Change{Key: st.key}
+	if t := st.target.Load(); t != nil {
+		c.Backend = t.Backend
+	}
+	tell := func(machine, from, to string) {
+		if from != to {
+			c.Machine, c.From, c.To = machine, from, to
+			f(c)
+		}
+	}
+	tell("gate", gateName(before.gated), gateName(after.gated))
+	tell("breaker", before.health.String(), after.health.String())
+	tell("identity", identityName(before.alarm), identityName(after.alarm))
+	tell("deployment", deploymentName(before.missing), deploymentName(after.missing))
+}
+
+func gateName(gated bool) string {
+	if gated {
+		return "closed"
+	}
+	return "open"
+}
+
+func deploymentName(missing bool) string {
+	if missing {
+		return "missing"
+	}
+	return "present"
+}
+
+func identityName(alarm bool) string {
+	if alarm {
+		return "alarm"
+	}
+	return "ok"
+}

@@ -1,0 +1,158 @@
+package targets
+
+import (
+	"hash/maphash"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/budget"
+	"github.com/stampgate/stampgate/gateway/pick"
+	"github.com/stampgate/stampgate/geo"
+)
+
+// A Registry holds the state of every target. It is safe for concurrent use;
+// requests share no lock but that of the target they are about to use.
+type Registry struct {
+	base time.Time    // origin of the times that are kept as nanoseconds
+	seed maphash.Seed // for the names of clients
+
+	view   atomic.Pointer[view]
+	drains atomic.Pointer[drains]
+	hooks  atomic.Pointer[hooks]
+
+	mu sync.Mutex // serialises changes of view; never held across a call out
+}
+
+// A view is the set of everything known, at one time. It never changes; what it
+// points to does.
+type view struct {
+	states  map[policy.Key]*state
+	plans   map[planKey]*plan
+	budgets map[string]*budget.Budget // by the route's name
+}
+
+// New returns a registry that knows no target.
+func New() *Registry {
+	r := &Registry{base: time.Now(), seed: maphash.MakeSeed()}
+	r.view.Store(&view{
+		states:  make(map[policy.Key]*state),
+		plans:   make(map[planKey]*plan),
+		budgets: make(map[string]*budget.Budget),
+	})
+	r.hooks.Store(&hooks{})
+	return r
+}
+
+// Advance makes state for the targets of a new snapshot, and drops the state of
+// those that it no longer names. Requests that began under the old one end as
+// they began. A deployment that was missing gets another chance.
+func (r *Registry) Advance(s *policy.Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.view.Load()
+	next := &view{
+		states:  make(map[policy.Key]*state),
+		plans:   make(map[planKey]*plan), // made again as requests come
+		budgets: make(map[string]*budget.Budget),
+	}
+	for t := range s.Targets() {
+		st := old.states[t.Key]
+		if st == nil {
+			st = newState(r.base, t.Key)
+		}
+		st.advance(t)
+		next.states[t.Key] = st
+	}
+	for route := range s.Routes() {
+		b := old.budgets[route.Name]
+		if b == nil {
+			b = new(budget.Budget)
+		}
+		next.budgets[route.Name] = b
+	}
+	r.view.Store(next)
+}
+
+// since turns a moment into nanoseconds after the registry was made. Both carry
+// a monotonic reading, so a step of the wall clock moves no deadline.
+func (r *Registry) since(t time.Time) int64 { return int64(t.Sub(r.base)) }
+
+type planKey struct {
+	route  *policy.CompiledRoute
+	region geo.RegionID
+}
+
+// A plan is a route as one stamp sees it, with the state of each target at hand.
+type plan struct {
+	route  *policy.CompiledRoute
+	tiers  []tier
+	count  int // distinct targets
+	budget *budget.Budget
+}
+
+type tier struct {
+	passive bool
+	targets []*policy.Target
+	states  []*state
+	weights pick.Weights
+	// doubted holds, for each target, until when peers' evidence keeps it back
+	// for this route, in nanoseconds since the registry's base.
+	doubted []atomic.Int64
+}
+
+// plan returns the route's plan for a region, and makes it on first use.
+func (r *Registry) plan(route *policy.CompiledRoute, region geo.RegionID) *plan {
+	if p := r.view.Load().plans[planKey{route, region}]; p != nil {
+		return p
+	}
+	return r.addPlan(route, region, route.Tiers(region))
+}
+
+func (r *Registry) addPlan(route *policy.CompiledRoute, region geo.RegionID, tiers []policy.CompiledTier) *plan {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.view.Load()
+	key := planKey{route, region}
+	if p := old.plans[key]; p != nil {
+		return p
+	}
+	next := &view{states: maps.Clone(old.states), plans: maps.Clone(old.plans), budgets: maps.Clone(old.budgets)}
+	p := &plan{route: route, budget: next.budgets[route.Name]}
+	if p.budget == nil {
+		p.budget = new(budget.Budget)
+		next.budgets[route.Name] = p.budget
+	}
+	seen := make(map[*state]bool)
+	for _, t := range tiers {
+		p.tiers = append(p.tiers, r.newTier(next.states, t, seen))
+	}
+	p.count = len(seen)
+	next.plans[key] = p
+	r.view.Store(next)
+	return p
+}
+
+func (r *Registry) newTier(states map[policy.Key]*state, ct policy.CompiledTier, seen map[*state]bool) tier {
+	t := tier{passive: ct.Passive, targets: ct.Targets, doubted: make([]atomic.Int64, len(ct.Targets))}
+	weights := make([]float64, 0, len(ct.Targets))
+	for i, target := range ct.Targets {
+		st := states[target.Key]
+		if st == nil { // a target of an older snapshot, for a request that still holds it
+			st = newState(r.base, target.Key)
+			st.advance(target)
+			states[target.Key] = st
+		}
+		seen[st] = true
+		t.states = append(t.states, st)
+		t.doubted[i].Store(never)
+		weights = append(weights, target.Weight)
+	}
+	t.weights = pick.NewWeights(weights)
+	return t
+}
+
+// client returns what stands for a client's name in the breakers.
+func (r *Registry) client(name string) uint64 { return maphash.String(r.seed, name) }

@@ -1,0 +1,229 @@
+package targets
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
+)
+
+// remoteFor is how long what peers said counts when nothing new comes: gossip
+// that fell silent must not keep a target back, nor count requests as in flight.
+const remoteFor = 10 * time.Second
+
+// An Observation is what one gateway has seen of one target itself. It holds
+// durations and counts, no moment, so that nobody's clock matters but one's own.
+type Observation struct {
+	Key policy.Key
+	// Gate is what is left of the wait the target asked this gateway for, 0 if
+	// it is open; GateAge is how long ago it asked.
+	Gate    time.Duration
+	GateAge time.Duration
+	// Breaker is the state for everyone; what one client alone has met stays
+	// here. BreakerFor is what is left of the time open.
+	Breaker    breaker.State
+	BreakerFor time.Duration
+	InFlight   int
+	FirstByte  time.Duration // average, 0 if unknown
+	// SuccessAge is how long ago an attempt last succeeded, if HasSuccess.
+	SuccessAge time.Duration
+	HasSuccess bool
+}
+
+// idle reports whether there is nothing to tell.
+func (o Observation) idle() bool {
+	return o.Gate == 0 && o.Breaker == breaker.Closed && o.InFlight == 0 && o.FirstByte == 0 && !o.HasSuccess
+}
+
+// Export returns this gateway's own observations, of the targets of which there
+// is anything to tell, in the order of their keys. Nothing learned from others
+// is among them: gossip must not hear its own echo.
+func (r *Registry) Export(now time.Time) []Observation {
+	var all []Observation
+	at := r.since(now)
+	for _, st := range r.view.Load().states {
+		if o := st.observation(now, at); !o.idle() {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b Observation) int { return compareKeys(a.Key, b.Key) })
+	return all
+}
+
+func (st *state) observation(now time.Time, at int64) Observation {
+	o := Observation{Key: st.key, InFlight: int(st.inFlight.Load()), FirstByte: st.latency.read(at)}
+	if last := st.succeeded.Load(); last != never {
+		o.HasSuccess, o.SuccessAge = true, max(0, time.Duration(at-last))
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	o.Gate, o.GateAge = st.gate.Own(now)
+	var until time.Time
+	if o.Breaker, until = st.health.State(now); o.Breaker == breaker.Open {
+		o.BreakerFor = until.Sub(now)
+	}
+	return o
+}
+
+func compareKeys(a, b policy.Key) int {
+	return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Deployment, b.Deployment))
+}
+
+// A RemoteObservation is what a peer of the stamp has seen of one target. The
+// ages and waits in it must already be those of now: less, or more, by the time
+// since it was received.
+type RemoteObservation struct {
+	Peer string
+	Observation
+}
+
+// peers is what the gateways of the stamp say of one target, and other stamps.
+type peers struct {
+	inFlight  atomic.Int32
+	until     atomic.Int64 // until when inFlight and open count
+	open      atomic.Int32 // peers whose breaker is not closed
+	succeeded atomic.Int64 // the last success at a peer whose breaker is closed
+	hintUntil atomic.Int64 // until when another stamp's word counts that it fails
+}
+
+// ApplyRemote replaces what peers have said by all that they say now. A peer's
+// gate gates here at once. A peer's breaker makes the target doubted: taken when
+// no other is left, for at most half of a route's targets, and not where an own
+// attempt has succeeded within 10 s. Nothing here opens, closes or ungates what
+// own evidence holds.
+func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
+	type sum struct {
+		inFlight, open int
+		succeeded      int64
+		gates          []Observation
+	}
+	at := r.since(now)
+	sums := make(map[policy.Key]*sum)
+	for _, o := range all {
+		s := sums[o.Key]
+		if s == nil {
+			s = &sum{succeeded: never}
+			sums[o.Key] = s
+		}
+		s.inFlight += min(max(0, o.InFlight), maxRemoteInFlight)
+		if o.Breaker != breaker.Closed {
+			s.open++
+		} else if o.HasSuccess && o.SuccessAge >= 0 {
+			s.succeeded = max(s.succeeded, at-int64(o.SuccessAge))
+		}
+		if o.Gate > 0 {
+			s.gates = append(s.gates, o.Observation)
+		}
+	}
+	v := r.view.Load()
+	for key, st := range v.states {
+		s := sums[key]
+		if s == nil {
+			s = &sum{succeeded: never}
+		}
+		st.peers.inFlight.Store(int32(min(s.inFlight, maxRemoteInFlight)))
+		st.peers.open.Store(int32(s.open))
+		st.peers.succeeded.Store(s.succeeded)
+		st.peers.until.Store(at + int64(remoteFor))
+		for _, g := range s.gates {
+			r.holdGate(now, st, g.Gate, g.GateAge)
+		}
+	}
+	r.doubt(v, at)
+}
+
+// maxRemoteInFlight bounds what is believed of peers' requests in flight.
+const maxRemoteInFlight = 1 << 20
+
+func (r *Registry) holdGate(now time.Time, st *state, remaining, age time.Duration) {
+	st.mu.Lock()
+	before := st.standing(now)
+	// Each gateway reopens at its own moment: the jitter is drawn from what
+	// differs between them, the time since this one started.
+	if st.gate.Hold(now, remaining, age, fraction(mix(st.hash^uint64(st.since(now))))) {
+		st.publish(now)
+	}
+	after := st.standing(now)
+	st.mu.Unlock()
+	r.changed(st, before, after)
+}
+
+// A Hint is another stamp's word on a target of its own region.
+type Hint struct {
+	Key      policy.Key
+	Gate     time.Duration // what is left, 0 if open
+	Breaker  breaker.State
+	ValidFor time.Duration // no longer than this, whatever the gate says
+}
+
+// ApplyHint takes in what other stamps say of their own regions' targets. It can
+// only add caution, as ApplyRemote does, and it expires.
+func (r *Registry) ApplyHint(now time.Time, hints []Hint) {
+	at := r.since(now)
+	v := r.view.Load()
+	for _, h := range hints {
+		st := v.states[h.Key]
+		if st == nil || h.ValidFor <= 0 {
+			continue
+		}
+		if h.Gate > 0 {
+			r.holdGate(now, st, min(h.Gate, h.ValidFor), 0)
+		}
+		if h.Breaker != breaker.Closed {
+			st.peers.hintUntil.Store(at + int64(h.ValidFor))
+		} else {
+			st.peers.hintUntil.Store(never)
+		}
+	}
+	r.doubt(v, at)
+}
+
+// doubt works out, for each route, which targets the others' evidence keeps back.
+func (r *Registry) doubt(v *view, at int64) {
+	for _, p := range v.plans {
+		p.doubt(at)
+	}
+}
+
+// doubt keeps back at most half of the route's targets (of one: that one), those
+// first of which most peers say that they fail. A doubted target is still taken
+// when no other is left, so that no evidence from outside ends the service.
+func (p *plan) doubt(at int64) {
+	type candidate struct {
+		st          *state
+		peers       int32
+		tier, index int
+		until       int64
+	}
+	var found []candidate
+	for i := range p.tiers {
+		t := &p.tiers[i]
+		for j, st := range t.states {
+			c := candidate{st: st, tier: i, index: j, until: never}
+			if n := st.peers.open.Load(); n > 0 && at < st.peers.until.Load() {
+				c.peers, c.until = n, st.peers.until.Load()
+			}
+			c.until = max(c.until, st.peers.hintUntil.Load())
+			if c.until > at && !st.fresh(at) {
+				found = append(found, c)
+			} else {
+				t.doubted[j].Store(never)
+			}
+		}
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.peers, a.peers), compareKeys(a.st.key, b.st.key))
+	})
+	kept := make(map[*state]bool)
+	for _, c := range found {
+		if !kept[c.st] && len(kept) >= max(1, p.count/2) {
+			c.until = never
+		} else {
+			kept[c.st] = true
+		}
+		p.tiers[c.tier].doubted[c.index].Store(c.until)
+	}
+}

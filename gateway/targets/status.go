@@ -1,0 +1,270 @@
+package targets
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/geo"
+)
+
+// A TargetStatus is what an operator may want to know of a target.
+type TargetStatus struct {
+	Key          policy.Key
+	Backend      string
+	Region       geo.RegionID
+	Gate         time.Duration // until the gate opens, 0 if it is open
+	Breaker      breaker.State
+	BreakerFor   time.Duration // until an open breaker tests the target
+	ByClient     bool          // the breaker is that of the only client which used the target
+	Share        float64       // of its usual work, below 1 after a readmission
+	InFlight     int           // by this gateway
+	PeerInFlight int
+	FirstByte    time.Duration // average, 0 if unknown
+	Identity     bool          // alarm: our credential is refused
+	Missing      bool          // the deployment does not exist
+	Drained      bool          // by an order on its backend or its region
+	Suspect      bool          // its last outcome was a failure
+	PeersOpen    int           // peers whose breaker is not closed
+}
+
+// Available reports whether a request would be sent to the target.
+func (s TargetStatus) Available() bool {
+	return s.Gate == 0 && s.Breaker != breaker.Open && !s.Missing && !s.Drained
+}
+
+// Status returns what is known of each target, in the order of their keys.
+func (r *Registry) Status(now time.Time) []TargetStatus {
+	var all []TargetStatus
+	at := r.since(now)
+	d := r.drains.Load()
+	for _, st := range r.view.Load().states {
+		s := st.status(now, at)
+		if t := st.target.Load(); t != nil {
+			s.Backend, s.Region = t.Backend, t.Region()
+			s.Drained = d != nil && d.excludes(t, true)
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b TargetStatus) int { return compareKeys(a.Key, b.Key) })
+	return all
+}
+
+func (st *state) status(now time.Time, at int64) TargetStatus {
+	s := TargetStatus{
+		Key: st.key, Share: st.share(at), InFlight: int(st.inFlight.Load()), FirstByte: st.latency.read(at),
+		Identity: st.alarm.Load(), Missing: at < st.missingUntil.Load(), Suspect: st.suspect(at),
+	}
+	if at < st.peers.until.Load() {
+		s.PeerInFlight, s.PeersOpen = int(st.peers.inFlight.Load()), int(st.peers.open.Load())
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s.Gate = st.gate.OpensIn(now)
+	var until time.Time
+	s.Breaker, until, s.ByClient = st.health.Speaks(now)
+	if s.Breaker == breaker.Open {
+		s.BreakerFor = until.Sub(now)
+	}
+	return s
+}
+
+// Availability is what a route can expect of its targets.
+type Availability uint8
+
+// The availabilities, worst first.
+const (
+	None         Availability = iota // no target can serve
+	AllThrottled                     // every target that could serve is gated
+	PassiveOnly                      // none of the region's own can serve
+	OwnAvailable                     // one of the region's own can serve
+)
+
+// String returns the availability as status and health name it.
+func (a Availability) String() string {
+	switch a {
+	case AllThrottled:
+		return "all-throttled"
+	case PassiveOnly:
+		return "passive-only"
+	case OwnAvailable:
+		return "available"
+	case None:
+	}
+	return "none"
+}
+
+// Serves tells what a route can expect now, for health. The request's Client and
+// Stateless do not matter. A target whose breaker waits for a probe counts as one
+// that can serve: only traffic can tell, and none comes to a stamp that says no.
+func (r *Registry) Serves(now time.Time, req Request) Availability {
+	s := r.Begin(req)
+	s.look(now)
+	throttled, passive := false, false
+	for i := range s.plan.tiers {
+		t := &s.plan.tiers[i]
+		if t.passive && !s.passiveAllowed() {
+			continue
+		}
+		for j, st := range t.states {
+			switch st.serves(now, s.healthBlocked(t, j)) {
+			case gated:
+				throttled = true
+			case fine:
+				if !t.passive {
+					return OwnAvailable
+				}
+				passive = true
+			case ejected, awaitingOwner, missing, drained:
+			}
+		}
+	}
+	switch {
+	case passive:
+		return PassiveOnly
+	case throttled:
+		return AllThrottled
+	}
+	return None
+}
+
+// healthBlocked is blocked without what concerns one request alone: a due test
+// of a long gate is no reason to call it open, a probe's owner no reason to wait.
+func (s *Selection) healthBlocked(t *tier, j int) reason {
+	st := t.states[j]
+	switch why := s.blocked(t, j); {
+	case why == fine && s.at < st.gatedUntil.Load():
+		return gated
+	case why == awaitingOwner:
+		return fine
+	default:
+		return why
+	}
+}
+
+// serves adds the breaker of a client that is alone on the target.
+func (st *state) serves(now time.Time, why reason) reason {
+	if why != fine || st.strays.Load() == 0 {
+		return why
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if state, _, _ := st.health.Speaks(now); state == breaker.Open {
+		return ejected
+	}
+	if state, _, _ := st.identity.Speaks(now); state == breaker.Open {
+		return ejected
+	}
+	return fine
+}
+
+// An Explanation says where a target stands in the order for a request.
+type Explanation struct {
+	Target  *policy.Target
+	Tier    int
+	Passive bool
+	// Order is 1 for the targets that would be tried first, the same for those
+	// among which load and weight decide; 0: excluded.
+	Order  int
+	Reason string        // why it is excluded, or comes late; "" for neither
+	Wait   time.Duration // until the reason may be over, 0 if unknown
+}
+
+// Explain returns the targets of a request in the order in which they would be
+// tried, then the excluded ones.
+func (r *Registry) Explain(now time.Time, req Request) []Explanation {
+	s := r.Begin(req)
+	s.look(now)
+	var all []Explanation
+	for i := range s.plan.tiers {
+		t := &s.plan.tiers[i]
+		for j := range t.states {
+			all = append(all, s.explain(i, j))
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Explanation) int {
+		if (a.Order == 0) != (b.Order == 0) {
+			return cmp.Compare(b.Order, a.Order) // excluded ones last
+		}
+		return cmp.Compare(a.Order, b.Order)
+	})
+	last, order := 0, 0
+	for i := range all {
+		if all[i].Order == 0 {
+			continue
+		}
+		if all[i].Order != last {
+			last, order = all[i].Order, order+1
+		}
+		all[i].Order = order
+	}
+	return all
+}
+
+// explain gives Order a provisional value: by class first where the class
+// outranks the tier.
+func (s *Selection) explain(i, j int) Explanation {
+	t := &s.plan.tiers[i]
+	st := t.states[j]
+	e := Explanation{Target: t.targets[j], Tier: i, Passive: t.passive}
+	e.Reason, e.Wait = s.excuse(t, j)
+	if t.passive && !s.passiveAllowed() {
+		e.Reason, e.Wait = "passive region: the region's own targets are not out for a reason that the policy lets spill", 0
+		return e
+	}
+	if s.blocked(t, j) != fine {
+		return e
+	}
+	class := int(s.class(t, j))
+	switch {
+	case class >= int(ramping):
+		e.Order = 1 + (class-int(ramping)+1)*len(s.plan.tiers)*int(ramping) + i
+	default:
+		e.Order = 1 + i*int(ramping) + class
+	}
+	if e.Reason != "" {
+		return e
+	}
+	switch pickClass := s.class(t, j); {
+	case pickClass == near:
+		e.Reason = "near a limit: spared by some requests"
+	case pickClass == suspect:
+		e.Reason, e.Wait = "its last outcome was a failure", time.Duration(st.suspectUntil.Load()-s.at)
+	case pickClass == ramping:
+		e.Reason = "readmitted: takes a growing share"
+	case pickClass == doubted:
+		e.Reason, e.Wait = "other gateways say that it fails", time.Duration(t.doubted[j].Load()-s.at)
+	}
+	return e
+}
+
+// excuse names what blocks a target, and until when.
+func (s *Selection) excuse(t *tier, j int) (string, time.Duration) {
+	st := t.states[j]
+	wait := func(until int64) time.Duration { return max(0, time.Duration(until-s.at)) }
+	switch s.blocked(t, j) {
+	case drained:
+		return "drained", 0
+	case missing:
+		return "deployment does not exist", wait(st.missingUntil.Load())
+	case gated:
+		return "throttled", wait(st.gatedUntil.Load())
+	case ejected:
+		switch {
+		case st.alarm.Load():
+			return "identity refused", wait(st.outUntil.Load())
+		case s.at < st.outUntil.Load():
+			return "breaker open", wait(st.outUntil.Load())
+		}
+		return "breaker open for this client", 0
+	case awaitingOwner:
+		return "waits for another gateway's probe", 0
+	case fine:
+	}
+	if st.tender.Load() {
+		return "half-open: the next request probes", 0
+	}
+	return "", 0
+}
