@@ -51,7 +51,7 @@ func (s *Scanner) classify() class {
 		return s.read()
 	}
 	data := bytes.TrimSpace(s.data)
-	if len(data) == 0 || data[0] != '{' || (data[len(data)-1] != '}' && len(s.data) < inspected) {
+	if len(data) == 0 || data[0] != '{' || (data[len(data)-1] != '}' && !s.cut) {
 		return malformed
 	}
 	if s.form == Chat {
@@ -113,7 +113,7 @@ func (s *Scanner) read() class {
 	if failed {
 		return failure
 	}
-	if err := w.Fault(); err != nil && (!err.Truncated || len(s.data) < inspected) {
+	if err := w.Fault(); err != nil && (!err.Truncated || !s.cut) {
 		// Text that a client may read or not is content; what no client can read is not.
 		if !err.Ambiguous {
 			return malformed

@@ -17,6 +17,7 @@ type Scanner struct {
 	afterCR bool   // the last byte was a CR: an LF now belongs to it
 	later   bool   // the first line has ended: no byte order mark any more
 	line    []byte // the beginning of a line that an earlier Feed left open, at most inspected
+	cut     bool   // a line of the open event is longer than what is kept of it
 
 	event    []byte // name of the open event, at most maxEventName
 	data     []byte // of the open event, lines joined by LF, at most inspected
@@ -81,7 +82,7 @@ func (s *Scanner) Feed(p []byte) (whole int, err error) {
 		}
 	}
 	s.own()
-	s.line = append(s.line, p[i:min(len(p), i+max(0, inspected-len(s.line)))]...)
+	s.line = s.extend(s.line, p[i:])
 	s.offset += int64(len(p))
 	if s.offset > openingBytes {
 		s.decide(Good)
@@ -107,11 +108,12 @@ func lineEnd(p []byte) int {
 // endLine takes the rest of a line. It reports whether the line is empty, which
 // ends the event.
 func (s *Scanner) endLine(rest []byte) (empty bool) {
-	line := rest[:min(len(rest), inspected)]
+	line := rest
 	if len(s.line) > 0 {
-		s.line = append(s.line, rest[:min(len(rest), inspected-len(s.line))]...)
-		line = s.line
-		s.line = s.line[:0]
+		line = s.extend(s.line, rest)
+		s.line = line[:0]
+	} else if len(line) > inspected {
+		line, s.cut = line[:inspected], true
 	}
 	if !s.later {
 		s.later = true
@@ -137,9 +139,17 @@ func (s *Scanner) addData(value []byte) {
 		return
 	}
 	s.own()
-	s.data = append(s.data, '\n')
-	s.data = append(s.data, value[:min(len(value), max(0, inspected-len(s.data)))]...)
+	s.data = s.extend(s.data, []byte{'\n'})
+	s.data = s.extend(s.data, value)
 	s.buf = s.data
+}
+
+// extend appends more to b, so far as what is inspected allows.
+func (s *Scanner) extend(b, more []byte) []byte {
+	if room := inspected - len(b); len(more) > room {
+		more, s.cut = more[:room], true
+	}
+	return append(b, more...)
 }
 
 // own copies the data of the open event out of memory that is not ours or is
@@ -165,7 +175,7 @@ func (s *Scanner) endEvent(end int64) {
 		}
 	}
 	s.event, s.data = s.event[:0], nil
-	s.hasData, s.borrowed = false, false
+	s.hasData, s.borrowed, s.cut = false, false, false
 }
 
 // decide sets the verdict, once.
