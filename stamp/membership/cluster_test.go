@@ -1,6 +1,9 @@
 package membership_test
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,17 +12,457 @@ import (
 	"github.com/stampgate/stampgate/stamp/membership/membertest"
 )
 
+// Some tests are large; -short leaves them out and says so.
+func large(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped under -short: a large stamp in virtual time")
+	}
+}
+
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// whole waits until a stamp is complete.
+func whole(t *testing.T, stamp []*membertest.Gateway) {
+	t.Helper()
+	membertest.Await(t, time.Minute, "the stamp is complete", func() bool { return membertest.AllSee(stamp) })
+}
+
+// gated is a report that says something worth hearing.
+func gated(remaining time.Duration) membership.Report {
+	return membership.Report{Health: "pass", PolicySerial: 7, Targets: []membership.TargetReport{{
+		Origin: "https://swc-ptu.openai.azure.com", Deployment: "gpt-4o", GateRemaining: remaining,
+	}}}
+}
+
+// hears reports whether a gateway knows of a gate that another one set.
+func hears(g, from *membertest.Gateway, remaining time.Duration) (membership.Peer, bool) {
+	for _, p := range g.View().Peers {
+		if p.Member.Name == from.Self().Name && len(p.Report.Targets) == 1 && p.Report.Targets[0].GateRemaining == remaining {
+			return p, true
+		}
+	}
+	return membership.Peer{}, false
+}
+
 func TestGatewaysOfAStampFindEachOther(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 6, 20} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, fmt.Sprint(n), func(t *testing.T) {
 			net := membertest.NewNetwork(t, 1)
 			stamp := membertest.StartStamp(t, net, n, nil)
-			took := membertest.Await(t, 20*time.Second, "all see all", func() bool { return membertest.AllSee(stamp) })
+			took := membertest.Await(t, 10*time.Second, "all see all", func() bool { return membertest.AllSee(stamp) })
 			t.Logf("%d gateways see each other after %v", n, took)
 		})
 	}
 }
 
+// A report is heard by every peer: p99 ≤ 1 s, at any loss up to 30 %.
 func TestAVerdictReachesAllPeersWithinASecond(t *testing.T) {
-	_ = membership.BreakerOpen
+	for _, n := range []int{2, 3, 5, 10, 20} {
+		for _, loss := range []float64{0, 0.1, 0.3} {
+			bubble(t, fmt.Sprintf("%d gateways, %.0f%% lost", n, loss*100), func(t *testing.T) {
+				if n > 10 {
+					large(t)
+				}
+				net := membertest.NewNetwork(t, uint64(n))
+				stamp := membertest.StartStamp(t, net, n, nil)
+				whole(t, stamp)
+				net.SetLoss(loss)
+				times := verdictTimes(t, stamp, 300/n+20)
+				p50, p99 := times[len(times)/2], times[len(times)*99/100]
+				t.Logf("%d deliveries: p50 %v, p99 %v, max %v", len(times), p50, p99, times[len(times)-1])
+				if p99 > time.Second {
+					t.Errorf("p99 = %v, want at most 1 s", p99)
+				}
+			})
+		}
+	}
+}
+
+// verdictTimes lets random gateways gate a target and returns how long each
+// peer took to hear of it.
+func verdictTimes(t *testing.T, stamp []*membertest.Gateway, rounds int) []time.Duration {
+	t.Helper()
+	var times []time.Duration
+	for i := range rounds {
+		from := stamp[i%len(stamp)]
+		remaining := time.Minute + time.Duration(i)*time.Second
+		start := time.Now()
+		from.Publish(gated(remaining))
+		missing := slices.DeleteFunc(slices.Clone(stamp), func(g *membertest.Gateway) bool { return g == from })
+		tick := time.NewTicker(time.Millisecond)
+		for len(missing) > 0 {
+			<-tick.C
+			missing = slices.DeleteFunc(missing, func(g *membertest.Gateway) bool {
+				_, ok := hears(g, from, remaining)
+				if ok {
+					times = append(times, time.Since(start))
+				}
+				return ok
+			})
+			if time.Since(start) > 30*time.Second {
+				t.Fatalf("%d of %d peers never heard", len(missing), len(stamp)-1)
+			}
+		}
+		tick.Stop()
+		time.Sleep(150 * time.Millisecond)
+	}
+	slices.Sort(times)
+	return times
+}
+
+// The time that a report waits on its way is part of its age: a gate ends at
+// the same moment everywhere, but for the milliseconds on the wire.
+func TestRemainingTimesHoldWhenHeardLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 3)
+		stamp := membertest.StartStamp(t, net, 3, nil)
+		whole(t, stamp)
+		ends := time.Now().Add(10 * time.Minute)
+		stamp[0].Publish(gated(10 * time.Minute))
+		time.Sleep(3 * time.Minute)
+		late := membertest.Start(t, net.Next(), membertest.Config(9, membertest.Addrs(stamp[1:2])...))
+		membertest.Await(t, 10*time.Second, "the newcomer hears", func() bool { _, ok := hears(late, stamp[0], 10*time.Minute); return ok })
+		for _, g := range []*membertest.Gateway{stamp[1], stamp[2], late} {
+			p, ok := hears(g, stamp[0], 10*time.Minute)
+			if !ok {
+				t.Fatal("not heard")
+			}
+			if off := p.Until(10 * time.Minute).Sub(ends); off < 0 || off > 50*time.Millisecond {
+				t.Errorf("%s: the gate ends %v off", g.Self().Gateway, off)
+			}
+		}
+	})
+}
+
+func TestACrashIsNoticed(t *testing.T) {
+	for _, c := range []struct {
+		n     int
+		loss  float64
+		fast  bool
+		limit time.Duration
+	}{
+		{2, 0, false, 8 * time.Second},
+		{3, 0.2, false, 10 * time.Second},
+		{6, 0.2, false, 10 * time.Second},
+		{20, 0, false, 12 * time.Second},
+		{3, 0, true, 4 * time.Second},
+		{6, 0.2, true, 6 * time.Second},
+	} {
+		bubble(t, fmt.Sprintf("%d gateways, %.0f%% lost, fast %v", c.n, c.loss*100, c.fast), func(t *testing.T) {
+			net := membertest.NewNetwork(t, 4)
+			stamp := membertest.StartStamp(t, net, c.n, func(_ int, cfg *membership.Config) { cfg.Fast = c.fast })
+			whole(t, stamp)
+			stamp[0].Publish(gated(time.Hour))
+			time.Sleep(5 * time.Second)
+			net.SetLoss(c.loss)
+			stamp[0].Net.Crash()
+			left := stamp[1:]
+			took := membertest.Await(t, c.limit, "survivors know", func() bool { return membertest.AllSee(left) })
+			t.Logf("noticed after %v", took)
+			for _, g := range left {
+				if _, ok := hears(g, stamp[0], time.Hour); ok {
+					t.Errorf("%s still holds what the dead one said", g.Self().Gateway)
+				}
+			}
+		})
+	}
+}
+
+// A leave is known at once; nobody waits for a probe to fail.
+func TestALeaveIsKnownAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 5)
+		stamp := membertest.StartStamp(t, net, 6, nil)
+		whole(t, stamp)
+		stamp[5].Stop()
+		membertest.Await(t, 2*time.Second, "the others know", func() bool { return membertest.AllSee(stamp[:5]) })
+	})
+}
+
+func TestNobodyIsTakenForDeadAtTwentyPercentLoss(t *testing.T) {
+	for _, n := range []int{2, 3, 6, 20} {
+		bubble(t, fmt.Sprint(n), func(t *testing.T) {
+			if n > 6 {
+				large(t)
+			}
+			net := membertest.NewNetwork(t, 6)
+			net.SetDelay(time.Millisecond, 5*time.Millisecond)
+			stamp := membertest.StartStamp(t, net, n, nil)
+			whole(t, stamp)
+			before := generations(stamp)
+			net.SetLoss(0.2)
+			time.Sleep(2 * time.Minute)
+			// Nothing is published here, so a generation moves only if a member
+			// goes or comes.
+			if after := generations(stamp); !slices.Equal(before, after) {
+				t.Errorf("membership moved: generations %v, then %v", before, after)
+			}
+		})
+	}
+}
+
+func generations(stamp []*membertest.Gateway) []uint64 {
+	var out []uint64
+	for _, g := range stamp {
+		out = append(out, g.View().Generation)
+	}
+	return out
+}
+
+// memberlist alone never heals a partition of 25 s or more.
+func TestAPartitionHealsWithin25Seconds(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		lost time.Duration
+	}{
+		{6, 10 * time.Second},
+		{6, 25 * time.Second},
+		{6, 40 * time.Second},
+		{6, 90 * time.Second},
+		{6, 10 * time.Minute},
+		{20, time.Minute},
+		{2, 24 * time.Hour}, // two gateways alone do little, so a day is cheap
+	} {
+		bubble(t, fmt.Sprintf("%d gateways, %v", c.n, c.lost), func(t *testing.T) {
+			if c.n > 6 || c.lost > time.Hour {
+				large(t)
+			}
+			net := membertest.NewNetwork(t, 7)
+			stamp := membertest.StartStamp(t, net, c.n, nil)
+			whole(t, stamp)
+			addrs := membertest.Addrs(stamp)
+			net.Partition(addrs[:c.n/2])
+			time.Sleep(c.lost)
+			if c.lost >= time.Minute && len(stamp[0].Members()) != c.n/2 {
+				t.Errorf("%d members on one side, want %d", len(stamp[0].Members()), c.n/2)
+			}
+			stamp[0].Publish(gated(20 * time.Hour))
+			net.Heal()
+			took := membertest.Await(t, 25*time.Second, "healed", func() bool { return membertest.AllSee(stamp) })
+			heard := membertest.Await(t, 10*time.Second, "heard across", func() bool {
+				_, ok := hears(stamp[c.n-1], stamp[0], 20*time.Hour)
+				return ok
+			})
+			t.Logf("healed after %v, news across %v later", took, heard)
+		})
+	}
+}
+
+// Three groups, the seeds all in one of them: the remembered peers heal it.
+func TestAPartitionWithoutSeedsHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 8)
+		stamp := membertest.StartStamp(t, net, 9, nil)
+		whole(t, stamp)
+		a := membertest.Addrs(stamp)
+		net.Partition(a[:3], a[3:6], a[6:])
+		time.Sleep(5 * time.Minute)
+		net.Partition(a[:3], a[3:]) // the seeds stay away
+		membertest.Await(t, 25*time.Second, "those without seeds find each other", func() bool { return membertest.AllSee(stamp[3:]) })
+		net.Heal()
+		membertest.Await(t, 25*time.Second, "healed", func() bool { return membertest.AllSee(stamp) })
+	})
+}
+
+// A gateway that comes back at its old address with its old name is another
+// boot: its new reports count although their numbers start again.
+func TestARestartIsANewBoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 9)
+		stamp := membertest.StartStamp(t, net, 3, nil)
+		whole(t, stamp)
+		old := stamp[2]
+		for i := range 20 {
+			old.Publish(gated(time.Minute + time.Duration(i)*time.Second))
+			time.Sleep(200 * time.Millisecond)
+		}
+		old.Crash()
+		again := membertest.Start(t, net.At(old.Net.Addr()), membertest.Config(2, membertest.Addrs(stamp)...))
+		if again.Self().Name == old.Self().Name || again.Self().Gateway != old.Self().Gateway {
+			t.Fatalf("boots are %q and %q", old.Self().Name, again.Self().Name)
+		}
+		again.Publish(gated(5 * time.Hour))
+		now := []*membertest.Gateway{stamp[0], stamp[1], again}
+		membertest.Await(t, 15*time.Second, "the old boot is forgotten", func() bool { return membertest.AllSee(now) })
+		for _, g := range stamp[:2] {
+			if _, ok := hears(g, again, 5*time.Hour); !ok {
+				t.Errorf("%s does not know the new boot's report", g.Self().Gateway)
+			}
+			if len(g.View().Peers) != 1 {
+				t.Errorf("%s holds %d reports, want 1", g.Self().Gateway, len(g.View().Peers))
+			}
+		}
+	})
+}
+
+// The address of a dead gateway is given to one of another boundary: the two
+// stamps, each looking for its lost peer there, stay two.
+func TestAnAddressUsedAgainDoesNotMergeStamps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 10)
+		eu := membertest.StartStamp(t, net, 3, nil)
+		us := membertest.StartStamp(t, net, 3, func(_ int, c *membership.Config) { c.Boundary, c.Region = "us", "eastus2" })
+		whole(t, eu)
+		whole(t, us)
+		place := eu[2].Net.Addr()
+		eu[2].Crash()
+		cfg := membertest.Config(9, membertest.Addrs(us)...)
+		cfg.Boundary, cfg.Region = "us", "eastus2"
+		us = append(us, membertest.Start(t, net.At(place), cfg))
+		membertest.Await(t, 30*time.Second, "both are whole", func() bool { return membertest.AllSee(eu[:2]) && membertest.AllSee(us) })
+		time.Sleep(3 * time.Minute)
+		if !membertest.AllSee(eu[:2]) || !membertest.AllSee(us) {
+			t.Error("the stamps have mixed")
+		}
+		if n := us[3].Status().Dropped["label"]; n == 0 {
+			t.Error("nothing was refused by its label: nobody came looking")
+		}
+	})
+}
+
+// Without UDP the stamp limps on, and says so.
+func TestBlockedUDPIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 11)
+		stamp := membertest.StartStamp(t, net, 3, nil)
+		whole(t, stamp)
+		time.Sleep(time.Minute)
+		for _, g := range stamp {
+			if g.Status().UDPBlocked {
+				t.Errorf("%s says that UDP is blocked", g.Self().Gateway)
+			}
+		}
+		net.SetUDP(false)
+		time.Sleep(time.Minute)
+		for _, g := range stamp {
+			if !g.Status().UDPBlocked {
+				t.Errorf("%s does not say that UDP is blocked", g.Self().Gateway)
+			}
+		}
+		if !membertest.AllSee(stamp) {
+			t.Error("a member was taken for dead although TCP works")
+		}
+	})
+}
+
+// More targets than a packet carries: the report goes by stream, as fast.
+func TestALargeReportArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 12)
+		stamp := membertest.StartStamp(t, net, 5, nil)
+		whole(t, stamp)
+		net.SetLoss(0.3)
+		r := membership.Report{Health: "warn"}
+		for i := range membership.MaxTargets + 10 {
+			r.Targets = append(r.Targets, membership.TargetReport{
+				Origin: fmt.Sprintf("https://backend-%03d.openai.azure.com", i), Deployment: "gpt-4o",
+				Breaker: membership.BreakerOpen, BreakerRemaining: time.Minute,
+			})
+		}
+		stamp[0].Publish(r)
+		took := membertest.Await(t, time.Second, "all have it", func() bool {
+			for _, g := range stamp[1:] {
+				v := g.View()
+				if len(v.Peers) != 1 || len(v.Peers[0].Report.Targets) != membership.MaxTargets {
+					return false
+				}
+			}
+			return true
+		})
+		t.Logf("%d targets after %v", membership.MaxTargets, took)
+		if n := stamp[0].Status().Dropped["targets_cut"]; n != 10 {
+			t.Errorf("%d targets counted as cut, want 10", n)
+		}
+	})
+}
+
+// Changed and View together miss nothing and name the newest.
+func TestChangedWakesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 13)
+		stamp := membertest.StartStamp(t, net, 2, nil)
+		whole(t, stamp)
+		time.Sleep(30 * time.Second)
+		changed := stamp[1].Changed()
+		v := stamp[1].View()
+		start := time.Now()
+		stamp[0].Publish(gated(time.Minute))
+		select {
+		case <-changed:
+		case <-time.After(time.Minute):
+			t.Fatal("not woken")
+		}
+		if took := time.Since(start); took > 10*time.Millisecond {
+			t.Errorf("woken after %v, want at once: a verdict does not wait for a round of gossip", took)
+		}
+		if n := stamp[1].View(); n.Generation <= v.Generation || len(n.Peers) != 1 || len(v.Peers) != 0 {
+			t.Errorf("generation %d with %d peers after %d with %d", n.Generation, len(n.Peers), v.Generation, len(v.Peers))
+		}
+	})
+}
+
+// Of each job one gateway is the owner, and only its jobs move when it goes.
+func TestEachJobHasOneOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 14)
+		stamp := membertest.StartStamp(t, net, 5, nil)
+		whole(t, stamp)
+		owner := func(gs []*membertest.Gateway, key string) int {
+			found := -1
+			for i, g := range gs {
+				if g.Owner(key) {
+					if found >= 0 {
+						t.Fatalf("%s has two owners", key)
+					}
+					found = i
+				}
+			}
+			if found < 0 {
+				t.Fatalf("%s has no owner", key)
+			}
+			return found
+		}
+		var before []int
+		share := make([]int, 5)
+		for i := range 500 {
+			o := owner(stamp, fmt.Sprint("job-", i))
+			before = append(before, o)
+			share[o]++
+		}
+		for i, n := range share {
+			if n < 50 || n > 170 {
+				t.Errorf("gateway %d owns %d of 500 jobs", i, n)
+			}
+		}
+		stamp[4].Stop()
+		membertest.Await(t, 5*time.Second, "gone", func() bool { return membertest.AllSee(stamp[:4]) })
+		for i, was := range before {
+			if now := owner(stamp[:4], fmt.Sprint("job-", i)); was != 4 && now != was {
+				t.Fatalf("job %d moved from a living owner", i)
+			}
+		}
+	})
+}
+
+// Remembered peers lead back into the stamp when no seed answers.
+func TestARestartFindsTheStampWithoutSeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 15)
+		file := t.TempDir() + "/peers.json"
+		stamp := membertest.StartStamp(t, net, 4, func(i int, cfg *membership.Config) {
+			if i == 3 {
+				cfg.PeersFile = file
+			}
+		})
+		whole(t, stamp)
+		place := stamp[3].Net.Addr()
+		stamp[3].Stop()
+		time.Sleep(time.Minute)
+		cfg := membertest.Config(3, netip.MustParseAddrPort("10.9.9.9:7946"))
+		cfg.PeersFile = file
+		stamp[3] = membertest.Start(t, net.At(place), cfg)
+		membertest.Await(t, 5*time.Second, "back", func() bool { return membertest.AllSee(stamp) })
+	})
 }

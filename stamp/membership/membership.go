@@ -123,9 +123,11 @@ func (m *Membership) configure() error {
 			errs = append(errs, err)
 		}
 	}
-	var err error
-	m.label, err = clusterLabel(m.cfg.Boundary, m.cfg.Region)
+	label, err := clusterLabel(m.cfg.Boundary, m.cfg.Region)
 	fault(err)
+	if m.label == "" { // a test of what else guards a stamp sets another one
+		m.label = label
+	}
 	fault(validName(m.cfg.Name))
 	m.listen, err = parseListen(m.cfg.Listen)
 	fault(err)

@@ -53,7 +53,8 @@ type speech struct {
 	seq      uint64
 	saidAt   time.Time
 	repeatAt time.Time
-	echo     []time.Duration
+	echo     []time.Duration // the pauses that are left
+	echoing  bool            // what comes at repeatAt is an echo
 
 	relayMu sync.Mutex        // orders relays: an older report must not push a newer one out
 	relayed map[string]uint64 // the last sequence queued of each member
@@ -138,7 +139,7 @@ func (s *speech) step(now time.Time, list *memberlist.Memberlist) time.Duration 
 		return due.Sub(now)
 	}
 	if what == nothingNew {
-		s.repeat(now, count)
+		s.repeat(now, count, list)
 		return s.repeatAt.Sub(now)
 	}
 	s.say(*next, what, list)
@@ -153,17 +154,32 @@ func (s *speech) step(now time.Time, list *memberlist.Memberlist) time.Duration 
 // schedule sets when the report is said again.
 func (s *speech) schedule(now time.Time, count int) {
 	pause := max(repeatEvery, time.Duration(count)*repeatPerMember)
-	if len(s.echo) > 0 {
+	if s.echoing = len(s.echo) > 0; s.echoing {
 		pause, s.echo = s.echo[0], s.echo[1:]
 	}
 	s.repeatAt = now.Add(pause)
 }
 
-func (s *speech) repeat(now time.Time, count int) {
+// repeat says the last report again, unless it goes by stream: then it has
+// arrived, or comes with the next exchange.
+func (s *speech) repeat(now time.Time, count int, list *memberlist.Memberlist) {
+	echo := s.echoing
 	s.schedule(now, count)
-	e := s.m.table.own()
-	if len(e.raw)+5 <= maxPacket { // what goes by stream has arrived, or comes with the next exchange
-		s.queue.QueueBroadcast(&rumour{name: s.m.id.name(), entry: e})
+	if e := s.m.table.own(); len(e.raw)+5 <= maxPacket {
+		s.spread(e, echo, list)
+	}
+}
+
+// spread sends a report by packet: into the next rounds of gossip, and directly
+// as well if it cannot wait for one.
+func (s *speech) spread(e entry, direct bool, list *memberlist.Memberlist) {
+	b := &rumour{name: s.m.id.name(), entry: e}
+	s.queue.QueueBroadcast(b)
+	if !direct {
+		return
+	}
+	for _, n := range s.some(directPeers) {
+		_ = list.SendBestEffort(n, b.Message()) // it is repeated
 	}
 }
 
@@ -181,13 +197,7 @@ func (s *speech) say(r spoken, what news, list *memberlist.Memberlist) {
 		s.sayByStream(e)
 		return
 	}
-	b := &rumour{name: s.m.id.name(), entry: e}
-	s.queue.QueueBroadcast(b)
-	if what == newVerdict && list != nil {
-		for _, n := range s.some(directPeers) {
-			_ = list.SendBestEffort(n, b.Message()) // gossip repeats it
-		}
-	}
+	s.spread(e, what == newVerdict, list)
 }
 
 // some returns random live peers, at most n.

@@ -34,9 +34,9 @@ func Config(i int, seeds ...netip.AddrPort) membership.Config {
 }
 
 // Start runs a gateway until the test ends, or until Stop or Crash.
-func Start(t testing.TB, at *Transport, cfg membership.Config) *Gateway {
+func Start(t testing.TB, at *Transport, cfg membership.Config, opts ...membership.Option) *Gateway {
 	t.Helper()
-	m, err := membership.New(cfg, membership.WithTransport(at))
+	m, err := membership.New(cfg, append(opts, membership.WithTransport(at))...)
 	if err != nil {
 		t.Fatal(err)
 	}
