@@ -173,9 +173,9 @@ func (x *exchange) plainFaulty(a *answer) {
 		}
 		body = body[:half]
 	case FaultSlowDrip:
-		x.drip(body)
-		x.finish(0)
-		return
+		last := len(body) - 1
+		x.drip(body[:last])
+		body = body[last:]
 	}
 	x.finish(len(body))
 	x.write(body)

@@ -12,9 +12,12 @@ const (
 		`"sexual":{"filtered":false,"severity":"safe"},"violence":{"filtered":false,"severity":"safe"}}`
 	filterViolence = `{"hate":{"filtered":false,"severity":"safe"},"self_harm":{"filtered":false,"severity":"safe"},` +
 		`"sexual":{"filtered":false,"severity":"safe"},"violence":{"filtered":true,"severity":"medium"}}`
-	promptSafe = `[{"prompt_index":0,"content_filter_results":{"hate":{"filtered":false,"severity":"safe"},` +
-		`"jailbreak":{"filtered":false,"detected":false},"self_harm":{"filtered":false,"severity":"safe"},` +
-		`"sexual":{"filtered":false,"severity":"safe"},"violence":{"filtered":false,"severity":"safe"}}}]`
+	filterPromptSafe = `{"hate":{"filtered":false,"severity":"safe"},"jailbreak":{"filtered":false,"detected":false},` +
+		`"self_harm":{"filtered":false,"severity":"safe"},"sexual":{"filtered":false,"severity":"safe"},"violence":{"filtered":false,"severity":"safe"}}`
+	// The two orders of keys are those of a recorded answer and of the
+	// documented stream.
+	promptSafe       = `[{"content_filter_results":` + filterPromptSafe + `,"prompt_index":0}]`
+	promptSafeStream = `[{"prompt_index":0,"content_filter_results":` + filterPromptSafe + `}]`
 	// The apostrophe is the typographic one, as in the service's answer.
 	filteredBody = `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI’s content management policy. ` +
 		`Please modify your prompt and retry. To learn more about our content filtering policies please read our documentation: ` +

@@ -144,7 +144,7 @@ func (g *generation) stream() {
 	if x.params.IncludeUsage {
 		usageNull = `,"usage":null`
 	}
-	if !s.send([]byte(`{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":` + promptSafe + usageNull + `}`)) {
+	if !s.send([]byte(`{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":` + promptSafeStream + usageNull + `}`)) {
 		return
 	}
 	if !g.sendChoices(s, g.frameTail(usageNull)) {
