@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -73,17 +74,51 @@ func (g *globals) explain(ctx context.Context, f explainFlags) error {
 }
 
 // policyToExplain returns the document, its serial, and what is drained.
-func (g *globals) policyToExplain(_ context.Context, f explainFlags) (*policy.Document, uint64, []drained, error) {
-	source, err := g.readSource(f.file)
+func (g *globals) policyToExplain(ctx context.Context, f explainFlags) (*policy.Document, uint64, []drained, error) {
+	if f.file != "" {
+		doc, err := g.policyFromFile(f.file)
+		return doc, 0, nil, err
+	}
+	c, err := g.connect()
 	if err != nil {
 		return nil, 0, nil, err
+	}
+	defer c.Close()
+	p, err := c.Policy(ctx, f.Boundary, 0)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	if !p.Genuine {
+		return nil, 0, nil, fmt.Errorf("policy %d of %s is not genuine (%s): no gateway follows it", p.Serial, f.Boundary, clean(p.Problem))
+	}
+	doc, err := policy.Decode([]byte(p.Document))
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("read policy %d of %s: %w", p.Serial, f.Boundary, err)
+	}
+	orders, err := c.Orders(ctx, f.Boundary)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	var out []drained
+	for _, o := range orders {
+		if o.Genuine && o.Action == "drain" {
+			out = append(out, drained{Kind: o.Kind, Name: o.Name, Reason: o.Reason, Until: o.Expires})
+		}
+	}
+	return doc, p.Serial, out, nil
+}
+
+func (g *globals) policyFromFile(name string) (*policy.Document, error) {
+	source, err := g.readSource(name)
+	if err != nil {
+		return nil, err
 	}
 	v, doc, err := judge(source, policy.Options{AllowLoopback: true})
 	if err != nil {
-		return nil, 0, nil, err
+		return nil, err
 	}
 	if !v.Valid {
-		return nil, 0, nil, g.showVerdict(f.file, v)
+		return nil, g.showVerdict(name, v)
 	}
-	return doc, 0, nil, nil
+	return doc, nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
 )
 
 // Update rewrites the golden parts of the scripts: go test ./cmd/stampctl -update.
@@ -38,7 +40,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits runs a command and checks its exit code: exits 3 stampctl policy …
+// exits runs a command and checks its exit code, as in: exits 3 stampctl policy
+// validate bad.yaml.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND ARGUMENTS")
@@ -58,4 +61,17 @@ func exitCode(err error) string {
 		return strconv.Itoa(exit.ExitCode())
 	}
 	return err.Error()
+}
+
+func mustCompile(t *testing.T, source []byte) (*policy.Document, *policy.Snapshot) {
+	t.Helper()
+	doc, err := policy.Decode(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := policy.Compile(doc, policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc, snap
 }

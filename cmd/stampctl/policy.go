@@ -19,6 +19,11 @@ func policyCommand(g *globals) *cobra.Command {
 	})
 	cmd.AddCommand(
 		policyValidateCommand(g),
+		policyDiffCommand(g),
+		policyApplyCommand(g),
+		policyGetCommand(g),
+		policyHistoryCommand(g),
+		policyRollbackCommand(g),
 	)
 	return cmd
 }

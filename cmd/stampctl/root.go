@@ -49,7 +49,7 @@ type globals struct {
 }
 
 func run(ctx context.Context, args []string, s streams) int {
-	root := newRoot(&globals{streams: s})
+	root := newRoot(&globals{streams: s}) //nolint:contextcheck // a command gets its context when it is executed
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -67,6 +67,9 @@ func report(cmd *cobra.Command, w io.Writer, err error) int {
 		return exitRefused // what was wrong is on the screen already
 	}
 	_, _ = fmt.Fprintf(w, "stampctl: %v\n", err)
+	if todo := remedy(err); todo != "" {
+		_, _ = fmt.Fprintln(w, todo)
+	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		_, _ = fmt.Fprintf(w, "see '%s --help'\n", cmd.CommandPath())
 		return exitUsage
@@ -83,7 +86,8 @@ func newRoot(g *globals) *cobra.Command {
 Commands that need the control plane find it by --server (or STAMPGATE_SERVER)
 and prove themselves with a token from --token-file (or STAMPGATE_TOKEN_FILE, or
 the token itself in STAMPGATE_TOKEN). Where none of these is given, the running
-development stack of this folder is used (.dev/stack.json).
+development stack of this folder is used (.dev/stack.json, or the file that
+STAMPGATE_STACK names).
 
 Exit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 refused by
 validation.`,
@@ -106,9 +110,13 @@ validation.`,
 	}
 	root.AddCommand(
 		policyCommand(g),
+		statusCommand(g),
 		explainCommand(g),
+		drainCommand(g),
+		undrainCommand(g),
 		keyCommand(g),
 		signingKeyCommand(g),
+		auditCommand(g),
 		devCommand(g),
 	)
 	return root

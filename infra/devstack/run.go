@@ -152,18 +152,16 @@ func (s *stack) launch(cmd command, addrs ...string) (*child, error) {
 
 // whileAlive runs one step of the start and cuts it short when a child dies.
 func (s *stack) whileAlive(ctx context.Context, step func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
 	result := make(chan error, 1)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer cancel()
 	wg.Go(func() { result <- step(ctx) })
 	select {
 	case err := <-result:
 		return err
 	case dead := <-s.deaths:
-		cancel(dead.death())
-		<-result
 		return dead.death()
 	}
 }

@@ -19,8 +19,8 @@ type (
 		Etcd      map[string][]string `json:"etcd"`
 	}
 	simulatorReady struct {
-		ControlURL  string `json:"control_url"`
-		IdentityURL string `json:"identity_url"`
+		ControlURL  string `json:"control"`
+		IdentityURL string `json:"identity"`
 	}
 	gatewayReady struct {
 		URL      string `json:"url"`

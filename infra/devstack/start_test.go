@@ -242,9 +242,9 @@ func TestTailShowsTheLastLinesOfALongLog(t *testing.T) {
 func TestAHalfWrittenReadyLineIsNotRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	for text, want := range map[string]bool{
-		`{"message":"ready"}`:                            false, // the end of the line has not come
-		`{"message":"ready"}` + "\n":                     true,
-		`{"message":"not \"ready\""}` + "\n":             false,
+		`{"message":"ready"}`:                             false, // the end of the line has not come
+		`{"message":"ready"}` + "\n":                      true,
+		`{"message":"not \"ready\""}` + "\n":              false,
 		"text\n" + `{"message":"ready","url":"x"}` + "\n": true,
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
