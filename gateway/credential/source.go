@@ -85,6 +85,12 @@ func newSource(id identity, c policy.Credential, cfg *Config) *source {
 	return src
 }
 
+// String names the source. It keeps %v from walking into fields that change.
+func (src *source) String() string { return "credential " + src.id.String() }
+
+// GoString does so for %#v.
+func (src *source) GoString() string { return src.String() }
+
 // Apply is on the path of every request: one load of a pointer and one look at
 // the clock.
 func (src *source) Apply(h http.Header) error {
