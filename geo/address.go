@@ -95,7 +95,7 @@ func (f *Fence) checkPrefixes(prefixes []netip.Prefix) []error {
 	var errs []error
 	for i, p := range prefixes {
 		if why := f.prefixFault(p); why != "" {
-			errs = append(errs, &SiteError{fmt.Sprintf("addresses[%d]", i), fmt.Sprintf("%s %s", p, why)})
+			errs = append(errs, &SiteError{fmt.Sprintf("addresses[%d]", i), why})
 		}
 	}
 	return errs
@@ -115,14 +115,14 @@ func (f *Fence) prefixFault(p netip.Prefix) string {
 	}
 	switch {
 	case addr.Is4In6():
-		return "is an IPv4 range in IPv6 form: write it as IPv4"
+		return fmt.Sprintf("%s is an IPv4 range in IPv6 form: write it as IPv4", p)
 	case addr.IsLoopback() && f.residency.AllowLoopback:
 		return ""
 	case p.Bits() < widest:
-		return fmt.Sprintf("is wider than /%d, so it guards nothing: name the network of the private endpoint", widest)
+		return fmt.Sprintf("%s is wider than /%d, so it guards nothing: name the network of the private endpoint", p, widest)
 	}
 	if why := forbidden(p.Masked().Addr()); why != "" {
-		return why + ": remove it"
+		return fmt.Sprintf("%s %s: remove it", p, why)
 	}
 	return ""
 }

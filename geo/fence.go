@@ -108,11 +108,14 @@ func (f *Fence) Admit(s Site) (Target, error) {
 	country, err := f.countryOf(s)
 	if err != nil {
 		errs = append(errs, err)
-	} else if !f.inside[country] {
-		fault("region", "%s is in %s, which is not among the countries of boundary %s (%s): remove the backend or add the country",
-			s.Region, country, f.Boundary(), joinCountries(f.residency.Countries))
-	} else if err := f.checkReach(s, country); err != nil {
-		errs = append(errs, err)
+	} else {
+		if !f.inside[country] {
+			fault("region", "%q is in %s, which is not among the countries of boundary %q (%s): remove the backend or add the country",
+				s.Region, country, f.Boundary(), joinCountries(f.residency.Countries))
+		}
+		if err := f.checkReach(s, country); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	at, err := f.parseEndpoint(s.Endpoint)
 	if err != nil {
@@ -135,7 +138,7 @@ func (f *Fence) Admit(s Site) (Target, error) {
 func (f *Fence) countryOf(s Site) (Country, error) {
 	if r, ok := Lookup(s.Region); ok {
 		if s.Country != "" && s.Country != r.Country {
-			return "", &SiteError{"country", fmt.Sprintf("%s, but the Azure region %s is in %s: leave country out", s.Country, s.Region, r.Country)}
+			return "", &SiteError{"country", fmt.Sprintf("%q, but the Azure region %s is in %s: leave country out", s.Country, s.Region, r.Country)}
 		}
 		return r.Country, nil
 	}
@@ -150,8 +153,8 @@ func (f *Fence) countryOf(s Site) (Country, error) {
 	return s.Country, nil
 }
 
-// checkReach asks where the SKU lets a request be processed: the region's own
-// country (already known to be inside), its data zone, or anywhere.
+// checkReach asks where the SKU lets a request be processed beyond the region's
+// own country: nowhere, in its data zone, or anywhere.
 func (f *Fence) checkReach(s Site, country Country) error {
 	reach := s.SKU.Reach()
 	if s.SKU == "" {
@@ -171,7 +174,7 @@ func (f *Fence) checkReach(s Site, country Country) error {
 		if f.residency.Processing == AtRest {
 			return nil
 		}
-		return &SiteError{"sku", fmt.Sprintf("%s may be processed in any region of the world, outside boundary %s: use Standard or ProvisionedManaged", s.SKU, f.Boundary())}
+		return &SiteError{"sku", fmt.Sprintf("%s may be processed in any region of the world, outside boundary %q: use Standard or ProvisionedManaged", s.SKU, f.Boundary())}
 	case ReachDataZone:
 		if f.residency.Processing == AtRest {
 			return nil
@@ -197,12 +200,12 @@ func (f *Fence) checkDataZone(s Site, country Country) error {
 			}
 		}
 		if len(outside) > 0 {
-			return &SiteError{"sku", fmt.Sprintf("%s may be processed anywhere in data zone %s, which reaches %s outside boundary %s: use Standard or ProvisionedManaged, or add those countries",
+			return &SiteError{"sku", fmt.Sprintf("%s may be processed anywhere in data zone %q, which reaches %s outside boundary %q: use Standard or ProvisionedManaged, or add those countries",
 				s.SKU, zone, joinCountries(outside), f.Boundary())}
 		}
 	}
 	if !found {
-		return &SiteError{"sku", fmt.Sprintf("%s, but region %s is in no data zone: use Standard or ProvisionedManaged, or name the zone in residency.dataZones", s.SKU, s.Region)}
+		return &SiteError{"sku", fmt.Sprintf("%s, but region %q is in no data zone: use Standard or ProvisionedManaged, or name the zone in residency.dataZones", s.SKU, s.Region)}
 	}
 	return nil
 }

@@ -153,11 +153,23 @@ func syntaxError(source []byte, err error) error {
 	}
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if strings.HasPrefix(text, "unknown anchor") {
-		return refuse(0, "an alias (*name) names nothing: write the value out, aliases are not allowed")
+		return refuse(lineOfAlias(source, text), "an alias (*name) names nothing: write the value out, aliases are not allowed")
 	}
 	var at int
 	if n, _ := fmt.Sscanf(text, "line %d:", &at); n == 1 {
 		_, text, _ = strings.Cut(text, ": ")
 	}
 	return refuse(at, "is not YAML: %s", text)
+}
+
+// lineOfAlias finds the alias that the parser's message names in quotes; it
+// gives no line of its own.
+func lineOfAlias(source []byte, message string) int {
+	_, rest, _ := strings.Cut(message, "'")
+	name, _, _ := strings.Cut(rest, "'")
+	before, _, found := bytes.Cut(source, []byte("*"+name))
+	if !found {
+		return 0
+	}
+	return 1 + bytes.Count(before, []byte("\n"))
 }

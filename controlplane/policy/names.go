@@ -27,7 +27,7 @@ func zoneForm() form       { return form{"letters, digits, - and _", 32, "-_", t
 func (f form) complaint(name string) string {
 	switch {
 	case name == "":
-		return fmt.Sprintf("is missing: give one of %s", f.what)
+		return fmt.Sprintf("is missing: want %s", f.what)
 	case len(name) > f.max:
 		return fmt.Sprintf("is longer than %d characters", f.max)
 	}

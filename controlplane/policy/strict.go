@@ -283,11 +283,12 @@ func (w *walker) instant(n *yaml.Node, t *time.Time, p *place) {
 	if err != nil {
 		at, err = time.Parse(time.DateOnly, text)
 	}
+	at = at.UTC() // before its year is looked at: an offset may change it
 	if err != nil || at.Year() < 1970 || at.Year() > 9990 {
 		w.fault(n, p, "is not a time such as 2027-01-01T00:00:00Z")
 		return
 	}
-	*t = at.UTC()
+	*t = at
 }
 
 // names returns the yaml name of each field of a struct.

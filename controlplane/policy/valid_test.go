@@ -37,7 +37,14 @@ func TestValidDocumentsCompile(t *testing.T) {
 	}
 }
 
-func mustDecode(t testing.TB, source []byte) *Document {
+// tb is what the helpers need of a test; rapid's tests have it too.
+type tb interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func mustDecode(t tb, source []byte) *Document {
 	t.Helper()
 	doc, err := Decode(source)
 	if err != nil {
@@ -46,7 +53,7 @@ func mustDecode(t testing.TB, source []byte) *Document {
 	return doc
 }
 
-func mustCanonical(t testing.TB, doc *Document) []byte {
+func mustCanonical(t tb, doc *Document) []byte {
 	t.Helper()
 	b, err := Canonical(doc)
 	if err != nil {

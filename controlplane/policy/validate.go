@@ -35,7 +35,7 @@ type check struct {
 	doc *Document
 	opt Options
 
-	fence *geo.Fence // nil if the residency section is too broken to make one
+	fence *geo.Fence // a stand-in if the residency section is too broken to make one
 	local *geo.Fence // nil without Options.Local
 
 	stampAt   map[geo.RegionID]int         // index in the document
@@ -76,6 +76,21 @@ func (c *check) run() {
 	c.allRoutes()
 	c.clients()
 	c.unwise()
+	inDocumentOrder(c.faults)
+}
+
+// inDocumentOrder sorts faults by the section that they are in. Backends are
+// checked before stamps, which refer to them, but are written after them.
+func inDocumentOrder(faults []Fault) {
+	section := func(f Fault) int {
+		for i, name := range []string{"boundary", "residency", "stamps", "backends", "routes", "clients"} {
+			if strings.HasPrefix(f.Path, name) {
+				return i
+			}
+		}
+		return len(f.Path) + 6 // the document as a whole: such as that the report is cut
+	}
+	slices.SortStableFunc(faults, func(a, b Fault) int { return section(a) - section(b) })
 }
 
 // at returns the path of an item of a list.
@@ -141,9 +156,42 @@ func (c *check) residency() {
 	default:
 		c.fault("residency.processing", "%s: want %s or %s", quote(r.Processing), geo.InBoundary, geo.AtRest)
 	}
-	if fence, err := geo.NewFence(sound); err == nil {
-		c.fence = fence
+	fence, err := geo.NewFence(sound)
+	if err != nil {
+		fence = c.standIn(err)
 	}
+	c.fence = fence
+}
+
+// standIn returns a fence around every country, so that endpoints and addresses
+// are checked even where the residency section says nothing usable. A document
+// that needs it has a fault, and so never compiles.
+func (c *check) standIn(why error) *geo.Fence {
+	if len(c.faults) == 0 {
+		c.fault("residency", "%v", why)
+	}
+	everywhere := geo.Residency{
+		Boundary: "unknown", Processing: geo.AtRest,
+		RequirePrivateAddresses: c.doc.Residency.RequirePrivateAddresses, AllowLoopback: c.opt.AllowLoopback,
+	}
+	for r := range geo.Regions() {
+		everywhere.Countries = append(everywhere.Countries, r.Country)
+	}
+	for _, b := range c.doc.Backends {
+		if b.Country.Valid() {
+			everywhere.Countries = append(everywhere.Countries, b.Country)
+		}
+	}
+	for _, s := range c.doc.Stamps {
+		if s.Country.Valid() {
+			everywhere.Countries = append(everywhere.Countries, s.Country)
+		}
+	}
+	fence, err := geo.NewFence(everywhere)
+	if err != nil {
+		panic("policy: the fence around every country is not sound: " + err.Error())
+	}
+	return fence
 }
 
 func (c *check) countries(path string, list []geo.Country) []geo.Country {
@@ -153,14 +201,30 @@ func (c *check) countries(path string, list []geo.Country) []geo.Country {
 	var sound []geo.Country
 	seen := make(unique)
 	for i, country := range list {
-		if !country.Valid() {
-			c.fault(at(path, i), "%s: want an ISO 3166-1 code of two capitals, such as SE", quote(country))
+		if why := countryFault(country); why != "" {
+			c.fault(at(path, i), "%s", why)
 			continue
 		}
 		seen.add(c, at(path, i), string(country), "country")
 		sound = append(sound, country)
 	}
 	return sound
+}
+
+// countryFault returns what is wrong with a code, "" if nothing.
+func countryFault(country geo.Country) string {
+	switch country {
+	case "EU":
+		return "EU is no country: list the countries"
+	case "UK":
+		return "UK is not the code of the United Kingdom: write GB"
+	case "EL":
+		return "EL is not the code of Greece: write GR"
+	}
+	if !country.Valid() {
+		return quote(country) + ": want an ISO 3166-1 code of two capitals, such as SE"
+	}
+	return ""
 }
 
 // localResidency holds the document against the process's own configuration:
@@ -282,14 +346,14 @@ func (c *check) place(path string, region geo.RegionID, country geo.Country) {
 			c.fault(path+".region", "%s is not a region of Azure: correct the name, or give the country of an on-premises site", quote(region))
 			return
 		}
-	case !country.Valid():
-		c.fault(path+".country", "%s: want an ISO 3166-1 code of two capitals, such as SE", quote(country))
+	case countryFault(country) != "":
+		c.fault(path+".country", "%s", countryFault(country))
 		return
 	}
 	if !azure {
 		c.site(path, region, country)
 	}
-	if c.fence != nil && !c.fence.Contains(country) {
+	if !c.fence.Contains(country) {
 		c.fault(path+".region", "%s is in %s, which is not among the countries of boundary %s (%s): remove the stamp or add the country",
 			quote(region), country, quote(c.doc.Boundary), list(c.fence.Countries()))
 	}
@@ -319,7 +383,7 @@ func (c *check) fallback(path string, s Stamp) {
 		switch {
 		case region == s.Region:
 			c.fault(p, "%s is the stamp's own region: remove it", quote(region))
-		case country != "" && c.fence != nil && !c.fence.Contains(country):
+		case country != "" && !c.fence.Contains(country):
 			c.fault(p, "%s is in %s, which is not among the countries of boundary %s: remove it", quote(region), country, quote(c.doc.Boundary))
 		case !c.backendIn[region]:
 			c.fault(p, "%s has no backend: correct the name, add a backend there, or remove it", quote(region))

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"errors"
-	"math"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -14,7 +13,8 @@ import (
 const (
 	maxPTU    = 1_000_000
 	maxRate   = 1_000_000_000_000
-	maxWeight = 1_000_000.0
+	minWeight = 0.001
+	maxWeight = 100_000.0
 )
 
 func (c *check) backends() {
@@ -51,7 +51,7 @@ func (c *check) kind(path string, b *Backend) {
 	_, azure := geo.Lookup(b.Region)
 	switch b.Kind {
 	case "", AzureOpenAI:
-		if !azure && b.Region != "" {
+		if !azure && b.Region != "" && b.Country != "" { // without a country the fence says so
 			c.fault(path+".region", "%s is not a region of Azure: correct the name; only kind: openai-compatible may stand on a site of its own", quote(b.Region))
 		}
 	case OpenAICompatible:
@@ -139,7 +139,9 @@ func (c *check) deployments(path string, b *Backend) {
 	if !c.count(path+".deployments", len(b.Deployments), maxDeployments) {
 		return
 	}
-	addresses := c.addresses(path, b)
+	if !c.count(path+".addresses", len(b.Addresses), maxAddresses) {
+		return
+	}
 	names := make(unique)
 	for i := range b.Deployments {
 		d, p := &b.Deployments[i], at(path+".deployments", i)
@@ -153,24 +155,10 @@ func (c *check) deployments(path string, b *Backend) {
 		c.spillover(p, b, d)
 		full := b.Name + "/" + d.Name
 		c.named[full] = true
-		if t, ok := c.admit(path, p, b, d); ok && addresses {
+		if t, ok := c.admit(path, p, b, d); ok {
 			c.keep(full, t)
 		}
 	}
-}
-
-func (c *check) addresses(path string, b *Backend) bool {
-	if !c.count(path+".addresses", len(b.Addresses), maxAddresses) {
-		return false
-	}
-	sound := true
-	for i, a := range b.Addresses {
-		if _, err := netip.ParsePrefix(a); err != nil {
-			c.fault(at(path+".addresses", i), "%s is not an address range such as 10.20.0.0/24", quote(a))
-			sound = false
-		}
-	}
-	return sound
 }
 
 func (c *check) capacity(path string, b *Backend, d *Deployment) {
@@ -182,8 +170,8 @@ func (c *check) capacity(path string, b *Backend, d *Deployment) {
 	between("ptu", d.PTU, maxPTU)
 	between("tokensPerMinute", d.TokensPerMinute, maxRate)
 	between("requestsPerMinute", d.RequestsPerMinute, maxRate)
-	if !(d.Weight >= 0 && d.Weight <= maxWeight) || math.IsInf(1/d.Weight, -1) {
-		c.fault(path+".weight", "%v: want more than 0 and at most %v, or leave it out", d.Weight, maxWeight)
+	if d.Weight != 0 && !(d.Weight >= minWeight && d.Weight <= maxWeight) { // a NaN is neither
+		c.fault(path+".weight", "%v: want %v to %v, or leave it out", d.Weight, minWeight, maxWeight)
 	}
 	switch compatible := b.Kind == OpenAICompatible; {
 	case compatible && d.SKU != "":
@@ -233,9 +221,11 @@ func (c *check) spillover(path string, b *Backend, d *Deployment) {
 func (c *check) claim(b *Backend, d *Deployment) geo.Site {
 	site := geo.Site{Region: b.Region, Country: b.Country, SKU: d.SKU, Endpoint: b.Endpoint, Deployment: d.Name}
 	for _, a := range b.Addresses[:min(len(b.Addresses), maxAddresses)] {
-		if p, err := netip.ParsePrefix(a); err == nil {
-			site.Addresses = append(site.Addresses, p)
+		p, err := netip.ParsePrefix(a)
+		if err != nil {
+			p = netip.Prefix{} // which the fence refuses
 		}
+		site.Addresses = append(site.Addresses, p)
 	}
 	return site
 }
@@ -243,9 +233,6 @@ func (c *check) claim(b *Backend, d *Deployment) geo.Site {
 // siteFault returns what the fence says about one field of a deployment, "" if
 // nothing.
 func (c *check) siteFault(b *Backend, d *Deployment, field string) string {
-	if c.fence == nil {
-		return ""
-	}
 	_, err := c.fence.Admit(c.claim(b, d))
 	for _, e := range siteErrors(err) {
 		if e.Field == field {
@@ -257,15 +244,13 @@ func (c *check) siteFault(b *Backend, d *Deployment, field string) string {
 
 // admit asks the document's fence, and the process's own, for a Target.
 func (c *check) admit(backend, deployment string, b *Backend, d *Deployment) (*Target, bool) {
-	if c.fence == nil {
-		return nil, false
-	}
 	site := c.claim(b, d)
 	inner, err := c.fence.Admit(site)
-	c.siteFaults(backend, deployment, "", err)
+	paths := claimPaths{backend, deployment, site}
+	c.siteFaults(paths, "", err)
 	if err == nil && c.local != nil {
 		_, err = c.local.Admit(site)
-		c.siteFaults(backend, deployment, "this process's own residency refuses it: ", err)
+		c.siteFaults(paths, "this process's own residency refuses it: ", err)
 	}
 	if err != nil {
 		return nil, false
@@ -277,16 +262,28 @@ func (c *check) admit(backend, deployment string, b *Backend, d *Deployment) (*T
 	}, true
 }
 
-func (c *check) siteFaults(backend, deployment, who string, err error) {
+// claimPaths are the places in the document that a claim was made up from.
+type claimPaths struct {
+	backend, deployment string
+	site                geo.Site
+}
+
+func (c *check) siteFaults(from claimPaths, who string, err error) {
 	for _, e := range siteErrors(err) {
-		path := backend
+		path := from.backend
 		if e.Field == "sku" {
-			path = deployment
+			path = from.deployment
 		}
-		if strings.HasPrefix(e.Field, "addresses[") && who != "" {
-			continue // both fences judge a range alike
+		if who != "" && strings.HasPrefix(e.Field, "addresses") {
+			continue // told at residency.requirePrivateAddresses
 		}
-		c.fault(path+"."+e.Field, "%s%s", who, e.Text)
+		text := e.Text
+		for _, v := range []string{string(from.site.Region), string(from.site.Country), string(from.site.SKU)} {
+			if looksSecret(v) {
+				text = "looks like a secret: give the true value, and replace the secret"
+			}
+		}
+		c.fault(path+"."+e.Field, "%s%s", who, text)
 	}
 }
 

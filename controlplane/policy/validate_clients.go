@@ -53,14 +53,15 @@ func (c *check) key(path, sum string, seen unique) {
 }
 
 func (c *check) application(path string, e EntraClient, seen unique) {
-	sound := true
-	for field, id := range map[string]string{"tenant": e.Tenant, "application": e.Application} {
-		if !isGUID(id) {
-			c.fault(path+"."+field, "is not a GUID such as 00000000-0000-0000-0000-000000000000")
-			sound = false
+	given := func(field, id string) bool {
+		if id == "" {
+			c.fault(path+"."+field, "is missing: want a GUID")
 		}
+		c.guid(path+"."+field, id)
+		return isGUID(id)
 	}
-	if sound {
+	tenant, application := given("tenant", e.Tenant), given("application", e.Application)
+	if tenant && application {
 		seen.add(c, path, strings.ToLower(e.Tenant+"/"+e.Application), "application")
 	}
 }

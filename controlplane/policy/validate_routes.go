@@ -91,11 +91,13 @@ func (c *check) timeouts(path string, t Timeouts) {
 	if t.Total == 0 {
 		t.Total = Duration(defaultTotal)
 	}
-	for field, d := range map[string]Duration{"connect": t.Connect, "firstByte": t.FirstByte} {
+	notOver := func(field string, d Duration) {
 		if d > t.Total {
 			c.fault(path+"."+field, "%s is longer than the total of %s: shorten it, or raise total", d, t.Total)
 		}
 	}
+	notOver("connect", t.Connect)
+	notOver("firstByte", t.FirstByte)
 }
 
 // compileRoute fills in the defaults. A default never exceeds a total that the

@@ -7,8 +7,7 @@ import (
 	"github.com/stampgate/stampgate/geo"
 )
 
-// unwise warns of what is legal but will be regretted. It is silent where there
-// are faults of routing, since those explain the rest.
+// unwise warns of what is legal but will be regretted.
 func (c *check) unwise() {
 	for i, s := range c.doc.Stamps {
 		if i >= maxStamps {
@@ -22,10 +21,12 @@ func (c *check) unwise() {
 			c.warn(path+".region", "%s has no backend of its own: every call crosses to another region", quote(s.Region))
 		}
 	}
-	for i, r := range c.routes {
-		c.unwiseRoute(at("routes", i), r)
+	if len(c.faults) == 0 { // else what is missing may only have been refused
+		for i, r := range c.routes {
+			c.unwiseRoute(at("routes", i), r)
+		}
+		c.unwiseBackends()
 	}
-	c.unwiseBackends()
 	c.unwiseClients()
 	for _, zone := range slices.Sorted(maps.Keys(c.doc.Residency.DataZones)) {
 		c.narrowZone(zone)
@@ -61,7 +62,7 @@ func (c *check) unwiseBackends() {
 		used[t.Backend] = true
 	}
 	for i, b := range c.doc.Backends {
-		if i < maxBackends && len(c.faults) == 0 && !used[b.Name] {
+		if !used[b.Name] {
 			c.warn(at("backends", i), "is used by no route: no stamp has it among its tiers")
 		}
 	}
