@@ -16,9 +16,12 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/rs/zerolog"
 	"go.etcd.io/etcd/server/v3/embed"
 
@@ -26,6 +29,7 @@ import (
 )
 
 const (
+	anyPort = "127.0.0.1:0"
 	// A publication holds an envelope of at most 1.4 MB twice.
 	maxRequestBytes = 4 << 20
 	// 200 envelopes of history at their largest are 280 MB.
@@ -40,7 +44,9 @@ const (
 // Config says where the data lives and where to listen.
 type Config struct {
 	Dir string // made, for the owner alone, when it is not there
-	// Listen is the loopback address for clients, default 127.0.0.1:0.
+	// Listen is the loopback address for clients. Without one, or with port 0,
+	// it takes the port it had the last time if that is free, so that those who
+	// were told of it find it again.
 	Listen string
 	// NoSync leaves out flushing to disk: for tests.
 	NoSync bool
@@ -57,16 +63,37 @@ type Server struct {
 
 // Start runs an etcd and waits until it serves, or until ctx ends.
 func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Server, error) {
-	serving := new(atomic.Bool)
-	conf, err := cfg.etcd()
+	client, err := loopbackURL(cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded etcd: %w", err)
 	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start embedded etcd: %w", err)
+	}
+	var s *Server
+	if before, ok := lastListen(cfg.Dir); ok && client.Port() == "0" {
+		s, err = start(ctx, cfg, before, log)
+	}
+	if s == nil && ctx.Err() == nil {
+		s, err = start(ctx, cfg, client, log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
+	}
+	if err := rememberListen(cfg.Dir, s.endpoint); err != nil {
+		log.Warn().Err(err).Msg("address of the embedded etcd cannot be remembered")
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, cfg Config, client url.URL, log zerolog.Logger) (*Server, error) {
+	serving := new(atomic.Bool)
+	conf := cfg.etcd(client)
 	quiet := telemetry.Zap(log.Level(zerolog.WarnLevel).Hook(only{serving}))
 	conf.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quiet)
 	etcd, err := embed.StartEtcd(conf)
 	if err != nil {
-		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
+		return nil, err
 	}
 	// StartEtcd returns before the member has joined itself.
 	select {
@@ -79,7 +106,7 @@ func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Server, error)
 	}
 	if err != nil {
 		etcd.Close()
-		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)
+		return nil, err
 	}
 	serving.Store(true)
 	return &Server{etcd: etcd, endpoint: "http://" + etcd.Clients[0].Addr().String(), serving: serving}, nil
@@ -113,23 +140,13 @@ func (s *Server) Compact(ctx context.Context) error {
 	return compact(ctx, s.etcd.Server)
 }
 
-func (c Config) etcd() (*embed.Config, error) {
-	client, err := loopbackURL(c.Listen)
-	if err != nil {
-		return nil, err
-	}
-	peer, err := loopbackURL("")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, err
-	}
+func (c Config) etcd(client url.URL) *embed.Config {
+	// A single member talks to nobody, but etcd insists on an address.
+	peer := url.URL{Scheme: "http", Host: anyPort}
 	conf := embed.NewConfig()
 	conf.Name = "embedded"
-	conf.Dir = c.Dir
+	conf.Dir = filepath.Join(c.Dir, "data")
 	conf.ListenClientUrls, conf.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	// A single member talks to nobody, but etcd insists on an address.
 	conf.ListenPeerUrls, conf.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	conf.InitialCluster = conf.InitialClusterFromName(conf.Name)
 	conf.MaxRequestBytes = maxRequestBytes
@@ -138,13 +155,13 @@ func (c Config) etcd() (*embed.Config, error) {
 	conf.AutoCompactionMode, conf.AutoCompactionRetention = embed.CompactorModePeriodic, time.Hour.String()
 	conf.EnableGRPCGateway = false
 	conf.UnsafeNoFsync = c.NoSync
-	return conf, nil
+	return conf
 }
 
 // loopbackURL refuses every other address: the server knows no users.
 func loopbackURL(listen string) (url.URL, error) {
 	if listen == "" {
-		listen = "127.0.0.1:0"
+		listen = anyPort
 	}
 	addr, err := netip.ParseAddrPort(listen)
 	if err != nil {
@@ -154,4 +171,20 @@ func loopbackURL(listen string) (url.URL, error) {
 		return url.URL{}, fmt.Errorf("listen address %s is not loopback: give the boundary an etcd cluster with TLS instead", listen)
 	}
 	return url.URL{Scheme: "http", Host: addr.String()}, nil
+}
+
+// The file in the data directory that holds the last endpoint.
+const listenFile = "endpoint"
+
+func lastListen(dir string) (url.URL, bool) {
+	text, err := os.ReadFile(filepath.Join(dir, listenFile))
+	if err != nil {
+		return url.URL{}, false
+	}
+	u, err := loopbackURL(strings.TrimPrefix(string(text), "http://"))
+	return u, err == nil && len(text) > 0
+}
+
+func rememberListen(dir, endpoint string) error {
+	return renameio.WriteFile(filepath.Join(dir, listenFile), []byte(endpoint), 0o600)
 }

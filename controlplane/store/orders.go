@@ -112,7 +112,7 @@ func (s *Store) PutOrder(ctx context.Context, o Order) error {
 		return fmt.Errorf("encode order %s: %w", o.ID, err)
 	}
 	rec := AuditRecord{
-		Time: time.Now().UTC(), ID: randomID(), Author: o.Author, Action: "order",
+		Time: time.Now().UTC(), ID: NewID(), Author: o.Author, Action: "order",
 		Subject: o.subject(), Message: o.Reason,
 	}
 	left := time.Until(o.Expires) + orderAfterlife
@@ -141,7 +141,7 @@ func (s *Store) DeleteOrder(ctx context.Context, boundary geo.Boundary, id, auth
 	}
 	key := keysOf(boundary).order(id)
 	rec := AuditRecord{
-		Time: time.Now().UTC(), ID: randomID(), Author: author, Action: "withdraw",
+		Time: time.Now().UTC(), ID: NewID(), Author: author, Action: "withdraw",
 		Subject: strings.ReplaceAll(id, "-", " "),
 	}
 	var found bool

@@ -101,7 +101,10 @@ func newPublication(boundary geo.Boundary, req PublishRequest, sign SignFunc) (*
 		return nil, err
 	}
 	if req.ID == "" {
-		req.ID = randomID()
+		req.ID = NewID()
+	}
+	if err := checkName("publication id", req.ID); err != nil {
+		return nil, err
 	}
 	env.Author, env.Message, env.Publication = req.Author, req.Message, req.ID
 	return &publication{req: req, keys: keysOf(boundary), sign: sign, env: env}, nil
@@ -282,7 +285,8 @@ func (s *Store) write(ctx context.Context, p *publication, now standing) (Envelo
 	return Envelope{}, true, fmt.Errorf("publish policy %d to %s: %w", p.env.Serial, p.env.Boundary, err)
 }
 
-func randomID() string {
+// NewID makes an ID that nothing else has.
+func NewID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails since Go 1.24
 	return hex.EncodeToString(b)
