@@ -57,7 +57,7 @@ func refusal(p []byte) (reason, bool) {
 	switch {
 	case has("label"):
 		return dropLabel, true
-	case has("ecrypt"): // "Decrypt packet failed", "could decrypt", "not encrypted", "unsupported encryption"
+	case has("crypt") && !has("without encryption"): // "Decrypt packet failed", "not encrypted", "unsupported encryption"
 		return dropKey, true
 	case has("decode"), has("limit"), has("nvalid"), has("not supported"), has("truncated"), has("missing"),
 		has("queue full"), has("Too many"), has("decompress"), has("larger"), has("failed to receive"):
