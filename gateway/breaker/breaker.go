@@ -260,7 +260,7 @@ func (b *Breaker) observeClient(now time.Time, c *client, t Ticket, e Evidence, 
 		case Good, Alive:
 			c.readmit(now)
 		case Content:
-			c.open(now, b.cfg, draw)
+			c.own.open(now, b.cfg, draw)
 		case None, Hard:
 		}
 		return
@@ -273,9 +273,9 @@ func (b *Breaker) observeClient(now time.Time, c *client, t Ticket, e Evidence, 
 		c.run = 0
 	case Content:
 		c.run++
-		n := c.window.sum(now)
-		if c.run >= b.cfg.ClientConsecutive || b.cfg.tooMany(n.content, n.total) {
-			c.open(now, b.cfg, draw)
+		if c.run >= b.cfg.ClientConsecutive || c.tooMany(now, b.cfg) {
+			c.own.open(now, b.cfg, draw)
+			c.run = 0
 		}
 	case None, Alive, Hard:
 	}
@@ -345,10 +345,16 @@ func (b *Breaker) readmit(now time.Time) {
 	b.endRun()
 }
 
-func (c *client) open(now time.Time, cfg Config, draw float64) {
-	c.own.open(now, cfg, draw)
-	c.window.reset()
-	c.run = 0
+// tooMany applies the rule of shares to the client's own outcomes. The window
+// outlives a time open, for ratioExceeded has to know what the client did; so
+// that it does not count twice, the rule rests until the window is newer than the
+// readmission.
+func (c *client) tooMany(now time.Time, cfg Config) bool {
+	if r := c.own.readmitted; !r.IsZero() && now.Sub(r) < window30 {
+		return false
+	}
+	n := c.window.sum(now)
+	return cfg.tooMany(n.content, n.total)
 }
 
 func (c *client) readmit(now time.Time) {

@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -162,7 +163,7 @@ func scale(n float64, unit time.Duration) time.Duration {
 	if n >= float64(MaxWait)/float64(unit) {
 		return MaxWait
 	}
-	return time.Duration(n * float64(unit))
+	return time.Duration(math.Round(n * float64(unit)))
 }
 
 // maxText bounds a value that is worth reading: the longest good form is a date
