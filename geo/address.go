@@ -65,19 +65,19 @@ type specialRange struct {
 // inside could smuggle in one that is forbidden.
 func specialRanges() [8]specialRange {
 	v4 := func(a byte, bits int) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{a}), bits) }
-	v6 := func(a, b, c, d, e, f byte, bits int) netip.Prefix {
-		return netip.PrefixFrom(netip.AddrFrom16([16]byte{a, b, c, d, e, f}), bits)
+	v6 := func(a, b, c, d, f byte, bits int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{a, b, c, d, 0, f}), bits)
 	}
 	const embeds = "carries an IPv4 address inside (a transition mechanism): give the host an address of its own"
 	return [...]specialRange{
 		{v4(0, 8), "means this network (0.0.0.0/8)"},
 		{v4(240, 4), "is reserved (240.0.0.0/4)"},
-		{v6(0, 0, 0, 0, 0, 0, 96), embeds},                                                 // IPv4-compatible, ::/96
-		{v6(0, 0x64, 0xff, 0x9b, 0, 0, 96), embeds},                                        // NAT64, 64:ff9b::/96
-		{v6(0, 0x64, 0xff, 0x9b, 0, 1, 48), embeds},                                        // local NAT64, 64:ff9b:1::/48
-		{v6(0x20, 0x01, 0, 0, 0, 0, 32), embeds},                                           // Teredo, 2001::/32
-		{v6(0x20, 0x02, 0, 0, 0, 0, 16), embeds},                                           // 6to4, 2002::/16
-		{v6(0xfe, 0xc0, 0, 0, 0, 0, 10), "is a site-local address, withdrawn by RFC 3879"}, // fec0::/10
+		{v6(0, 0, 0, 0, 0, 96), embeds},                                                 // IPv4-compatible, ::/96
+		{v6(0, 0x64, 0xff, 0x9b, 0, 96), embeds},                                        // NAT64, 64:ff9b::/96
+		{v6(0, 0x64, 0xff, 0x9b, 1, 48), embeds},                                        // local NAT64, 64:ff9b:1::/48
+		{v6(0x20, 0x01, 0, 0, 0, 32), embeds},                                           // Teredo, 2001::/32
+		{v6(0x20, 0x02, 0, 0, 0, 16), embeds},                                           // 6to4, 2002::/16
+		{v6(0xfe, 0xc0, 0, 0, 0, 10), "is a site-local address, withdrawn by RFC 3879"}, // fec0::/10
 	}
 }
 

@@ -158,3 +158,29 @@ func TestRangesThatGuardNothingAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// A connection may be shared by two targets only if both would have been
+// allowed to dial it.
+func TestSameEndpointMeansTheSameDial(t *testing.T) {
+	same := admitted(t, geo.Residency{}, "10.20.0.0/24")
+	if !same.SameEndpoint(admitted(t, geo.Residency{}, "10.20.0.0/24")) {
+		t.Error("two admissions of one endpoint differ")
+	}
+	if port, err := same.PortNumber(); err != nil || port != 443 {
+		t.Errorf("port %d, %v", port, err)
+	}
+	if _, err := (geo.Target{}).PortNumber(); err == nil {
+		t.Error("the zero Target has a port")
+	}
+	for name, other := range map[string]geo.Target{
+		"zero":                   {},
+		"other addresses":        admitted(t, geo.Residency{}, "10.30.0.0/24"),
+		"no addresses":           admitted(t, geo.Residency{}),
+		"private addresses only": admitted(t, geo.Residency{RequirePrivateAddresses: true}, "10.20.0.0/24"),
+		"loopback allowed":       admitted(t, geo.Residency{AllowLoopback: true}, "10.20.0.0/24"),
+	} {
+		if same.SameEndpoint(other) || other.SameEndpoint(same) {
+			t.Errorf("%s: shares the connection", name)
+		}
+	}
+}

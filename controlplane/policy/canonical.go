@@ -25,7 +25,7 @@ func Canonical(doc *Document) ([]byte, error) {
 	if doc == nil {
 		return nil, errors.New("canonical form: no document")
 	}
-	e := &emitter{names: make(map[reflect.Type][]string)}
+	e := &emitter{fields: make(map[reflect.Type][]field)}
 	e.object(reflect.ValueOf(doc).Elem(), 0, false)
 	if e.err != nil {
 		return nil, fmt.Errorf("canonical form: %w", e.err)
@@ -41,29 +41,41 @@ func Digest(canonical []byte) string {
 
 // An emitter writes block YAML with two spaces a level.
 type emitter struct {
-	out   bytes.Buffer
-	names map[reflect.Type][]string
-	err   error // the first value that has no written form
+	out    bytes.Buffer
+	fields map[reflect.Type][]field
+	err    error // the first value that has no written form
+}
+
+// A field is how one field of a struct is written.
+type field struct {
+	name     string
+	optional bool // left out when it is empty
+}
+
+func (e *emitter) fieldsOf(t reflect.Type) []field {
+	fields, ok := e.fields[t]
+	if !ok {
+		for i, name := range yamlNames(t) {
+			fields = append(fields, field{name, strings.HasSuffix(t.Field(i).Tag.Get("yaml"), ",omitempty")})
+		}
+		e.fields[t] = fields
+	}
+	return fields
 }
 
 // object writes the fields of a struct. With inline, the first one continues
 // the line of a list's hyphen.
 func (e *emitter) object(v reflect.Value, depth int, inline bool) {
-	names, ok := e.names[v.Type()]
-	if !ok {
-		names = yamlNames(v.Type())
-		e.names[v.Type()] = names
-	}
 	wrote := false
-	for i, name := range names {
-		if optional(v.Type().Field(i)) && empty(v.Field(i)) {
+	for i, f := range e.fieldsOf(v.Type()) {
+		if f.optional && empty(v.Field(i)) {
 			continue
 		}
 		if wrote || !inline {
 			e.indent(depth)
 		}
 		wrote = true
-		e.out.WriteString(name)
+		e.out.WriteString(f.name)
 		e.out.WriteByte(':')
 		e.after(v.Field(i), depth)
 	}
@@ -121,28 +133,26 @@ func (e *emitter) table(v reflect.Value, depth int) {
 }
 
 func (e *emitter) indent(depth int) {
-	for range depth {
-		e.out.WriteString("  ")
-	}
+	const spaces = "                " // twice the depth of the document's own shape
+	e.out.WriteString(spaces[:min(2*depth, len(spaces))])
 }
 
 func (e *emitter) scalar(v reflect.Value) {
-	switch x := v.Interface().(type) {
-	case Duration:
-		e.out.WriteString(x.String())
-	case time.Time:
-		e.out.WriteString(x.UTC().Format(time.RFC3339Nano))
+	var buf [64]byte
+	switch v.Kind() {
+	case reflect.Struct: // isScalar lets only a time through
+		at, _ := reflect.TypeAssert[time.Time](v)
+		e.out.Write(at.UTC().AppendFormat(buf[:0], time.RFC3339Nano))
+	case reflect.Int64: // the only one is Duration
+		e.out.WriteString(time.Duration(v.Int()).String())
+	case reflect.Bool:
+		e.out.Write(strconv.AppendBool(buf[:0], v.Bool()))
+	case reflect.Int:
+		e.out.Write(strconv.AppendInt(buf[:0], v.Int(), 10))
+	case reflect.Float64:
+		e.out.Write(strconv.AppendFloat(buf[:0], v.Float(), 'g', -1, 64))
 	default:
-		switch v.Kind() {
-		case reflect.Bool:
-			e.out.WriteString(strconv.FormatBool(v.Bool()))
-		case reflect.Int:
-			e.out.WriteString(strconv.FormatInt(v.Int(), 10))
-		case reflect.Float64:
-			e.out.WriteString(strconv.FormatFloat(v.Float(), 'g', -1, 64))
-		default:
-			e.text(v.String())
-		}
+		e.text(v.String())
 	}
 	e.out.WriteByte('\n')
 }
@@ -157,7 +167,7 @@ func (e *emitter) text(s string) {
 		e.out.WriteString(s)
 		return
 	}
-	e.out.WriteString(strconv.QuoteToASCII(s)) // its escapes are all YAML's too
+	e.out.Write(strconv.AppendQuoteToASCII(e.out.AvailableBuffer(), s)) // its escapes are all YAML's too
 }
 
 func plainText(s string) bool {
@@ -176,19 +186,15 @@ func plainText(s string) bool {
 	return true
 }
 
-func optional(f reflect.StructField) bool {
-	return strings.HasSuffix(f.Tag.Get("yaml"), ",omitempty")
-}
-
 func isScalar(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Pointer:
 		return false
 	case reflect.Struct:
-		_, isTime := v.Interface().(time.Time)
-		return isTime
+		return v.Type() == reflect.TypeFor[time.Time]()
+	default:
+		return true
 	}
-	return true
 }
 
 // empty reports whether an optional field is left out.

@@ -67,7 +67,7 @@ func threeRegions() *Document {
 
 // "Same region provisioned; same region standard; then each fallback region,
 // standard before provisioned, so that a passive region's reserved capacity
-// stays for its own clients."
+// stays for its own clients", as the design says.
 func TestTiersFollowFromRegionAndSKU(t *testing.T) {
 	s := mustCompile(t, threeRegions(), Options{})
 	r, _ := s.Route("m")
@@ -246,7 +246,7 @@ func TestClientsAreFoundByWhatTheyPresent(t *testing.T) {
 		"at its end":                    {sum, end, false},
 		"a key without end":             {forever, end.AddDate(50, 0, 0), true},
 		"an unknown key":                {sha256.Sum256([]byte("x")), end, false},
-		"the hash presented as the key": {sha256.Sum256([]byte(fmt.Sprintf("%x", sum))), end, false},
+		"the hash presented as the key": {sha256.Sum256(fmt.Appendf(nil, "%x", sum)), end, false},
 		"nothing":                       {[32]byte{}, end, false},
 	} {
 		if p, ok := s.ClientByKey(c.sum, c.now); ok != c.ok || (ok && p.Name != "payroll") || (!ok && p != nil) {
@@ -290,8 +290,8 @@ func scribble(v reflect.Value) {
 			v.SetZero()
 			return
 		}
-		for i := range v.NumField() {
-			scribble(v.Field(i))
+		for _, field := range v.Fields() {
+			scribble(field)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {

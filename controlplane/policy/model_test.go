@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -28,9 +29,7 @@ func processedIn(doc *Document, b Backend, d Deployment) []geo.Country {
 		return []geo.Country{home}
 	case strings.HasPrefix(string(d.SKU), "DataZone"):
 		zones := map[string][]geo.Country{"US": {"US"}, "EU": {"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH"}}
-		for name, countries := range doc.Residency.DataZones {
-			zones[name] = countries
-		}
+		maps.Copy(zones, doc.Residency.DataZones)
 		all, found := []geo.Country{home}, false
 		for _, countries := range zones {
 			if slices.Contains(countries, home) {

@@ -315,8 +315,9 @@ func kindOf(n *yaml.Node) string {
 		return "a block of fields"
 	case yaml.SequenceNode:
 		return "a list"
+	default:
+		return "a single value"
 	}
-	return "a single value"
 }
 
 // nearest returns the name that a slip of the keyboard turned into this one.

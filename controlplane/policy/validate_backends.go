@@ -289,7 +289,7 @@ func (c *check) siteFaults(from claimPaths, who string, err error) {
 
 func siteErrors(err error) []*geo.SiteError {
 	var found []*geo.SiteError
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // Admit joins its faults; each is looked at
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, one := range joined.Unwrap() {
 			if e, ok := errors.AsType[*geo.SiteError](one); ok {
 				found = append(found, e)

@@ -70,12 +70,16 @@ func (c *check) grants(path string, routes []string, known map[string]bool) {
 	if !c.count(path, len(routes), maxRoutes) {
 		return
 	}
-	seen := make(unique, len(routes))
+	seen := make(map[string]int, len(routes))
 	for i, r := range routes {
 		if !known[r] {
 			c.fault(at(path, i), "%s is not a route of this document: correct the name, or add the route", quote(r))
 			continue
 		}
-		seen.add(c, at(path, i), r, "route")
+		if first, again := seen[r]; again {
+			c.fault(at(path, i), "is the same route as %s: keep one", at(path, first))
+			continue
+		}
+		seen[r] = i
 	}
 }
