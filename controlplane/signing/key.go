@@ -59,11 +59,16 @@ func (k *PublicKey) UnmarshalText(text []byte) error {
 }
 
 // A PrivateKey signs. It never prints itself, whatever it is printed with; its
-// value leaves it only into the file that LoadOrCreateKey writes. It is behind a
-// pointer because fmt does not call the methods of unexported fields: a struct
-// that holds a key in one then shows an address.
+// value leaves it only into the file that LoadOrCreateKey writes. It is inside a
+// function because fmt does not call the methods of unexported fields, and
+// follows pointers to slices where a verb does not fit: of a struct that holds a
+// key in such a field it then shows an address.
 type PrivateKey struct {
-	key *ed25519.PrivateKey
+	reveal func() ed25519.PrivateKey
+}
+
+func newPrivateKey(key ed25519.PrivateKey) PrivateKey {
+	return PrivateKey{reveal: func() ed25519.PrivateKey { return key }}
 }
 
 // GenerateKey makes a new key.
@@ -72,7 +77,7 @@ func GenerateKey() (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("make signing key: %w", err)
 	}
-	return PrivateKey{key: &key}, nil
+	return newPrivateKey(key), nil
 }
 
 // Public returns the key that verifies what this one signs.
@@ -81,15 +86,16 @@ func (k PrivateKey) Public() PublicKey {
 }
 
 func (k PrivateKey) public() ed25519.PublicKey {
-	if k.key == nil {
-		panic("signing: a zero PrivateKey was used; make one with GenerateKey or LoadOrCreateKey")
-	}
-	return ed25519.PublicKey((*k.key)[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
+	return ed25519.PublicKey(k.value()[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
 }
 
-func (k PrivateKey) sign(message []byte) []byte {
-	k.public() // the zero key is our own bug, and said so
-	return ed25519.Sign(*k.key, message)
+func (k PrivateKey) sign(message []byte) []byte { return ed25519.Sign(k.value(), message) }
+
+func (k PrivateKey) value() ed25519.PrivateKey {
+	if k.reveal == nil {
+		panic("signing: a zero PrivateKey was used; make one with GenerateKey or LoadOrCreateKey")
+	}
+	return k.reveal()
 }
 
 const hidden = "[signing key]"

@@ -77,13 +77,13 @@ func parseKey(text []byte) (PrivateKey, error) {
 	if !ok {
 		return PrivateKey{}, fmt.Errorf("is a %T, want Ed25519", parsed)
 	}
-	return PrivateKey{key: &key}, nil
+	return newPrivateKey(key), nil
 }
 
 // createKeyFile writes a temporary file and links it into place: unlike a
 // rename, a link never replaces a key that is already there.
 func createKeyFile(path string, key PrivateKey) (err error) {
-	der, err := x509.MarshalPKCS8PrivateKey(*key.key)
+	der, err := x509.MarshalPKCS8PrivateKey(key.value())
 	if err != nil {
 		return err
 	}
