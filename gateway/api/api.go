@@ -1,0 +1,68 @@
+// Package api is the gateway's edge: it takes HTTP requests in, admits them,
+// hands them to the proxy, and turns what comes back into answers.
+//
+// It is the only importer of gin in the gateway, and nothing below it sees a
+// gin.Context. It chooses no backend and opens no connection. A request's error
+// is logged here and nowhere else. Only the gateway's wiring uses it.
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/lifecycle"
+)
+
+// Config is what the edge is made of.
+type Config struct {
+	Boundary geo.Boundary
+	Region   geo.RegionID
+	Name     string
+	// Snapshot returns the policy in force, nil before the first. A request asks
+	// once and keeps it to its end.
+	Snapshot func() *policy.Snapshot
+	Auth     auth.Authenticator
+	Proxy    *proxy.Proxy
+	Health   http.Handler
+	Inflight *lifecycle.Inflight
+	// Draining: answers ask the client to open a new connection.
+	Draining    func() bool
+	FrontDoorID []string // of which X-Azure-FDID must name one; empty: not checked
+	// MaxBody is the largest request body in bytes; DefaultMaxBody if zero.
+	MaxBody int64
+	Limits  operation.Limits
+	Metrics *Metrics
+	Log     zerolog.Logger
+}
+
+const (
+	// DefaultMaxBody is what a request with several images in it takes.
+	DefaultMaxBody = 32 << 20
+	// bodyTime is how long a client may take to send its body.
+	bodyTime = 60 * time.Second
+)
+
+type server struct{ Config }
+
+// New returns the handler of the public listener.
+func New(cfg Config) http.Handler {
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	s := &server{cfg}
+	gin.SetMode(gin.ReleaseMode) // gin's only switch; its debug mode writes to stdout
+	e := gin.New()
+	// A gateway never redirects: SDKs drop their credential on the way.
+	e.RedirectTrailingSlash, e.RedirectFixedPath, e.HandleMethodNotAllowed = false, false, false
+	e.Any("/health/*path", func(c *gin.Context) { s.Health.ServeHTTP(c.Writer, c.Request) })
+	e.NoRoute(func(c *gin.Context) { s.serve(c.Writer, c.Request) })
+	return e
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are what the edge counts. Every label value is from a closed set.
+type Metrics struct {
+	Requests  *prometheus.CounterVec   // operation, code, outcome
+	Duration  *prometheus.HistogramVec // operation
+	FirstByte *prometheus.HistogramVec // operation
+	Attempts  *prometheus.CounterVec   // operation
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "stampgate_requests_total", Help: "Requests that were answered, by operation, HTTP status and outcome.",
+		}, []string{"operation", "code", "outcome"}),
+		Duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "stampgate_request_duration_seconds", Help: "Time from a request's first byte to its answer's last, in seconds.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 18), // 5 ms … 655 s
+		}, []string{"operation"}),
+		FirstByte: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "stampgate_first_byte_seconds", Help: "Time to the first byte of a backend's answer, attempts before it included, in seconds.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14), // 5 ms … 41 s
+		}, []string{"operation"}),
+		Attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "stampgate_attempts_total", Help: "Attempts on backends, by operation.",
+		}, []string{"operation"}),
+	}
+	reg.MustRegister(m.Requests, m.Duration, m.FirstByte, m.Attempts)
+	return m
+}
+
+// record counts the request and writes its log line. Neither holds any text of
+// the client but its request id, whose form was checked.
+func (v *visit) record() {
+	took := time.Since(v.start)
+	r := &v.result
+	v.Metrics.Requests.WithLabelValues(v.operation, itoa(r.Status), r.Outcome).Inc()
+	v.Metrics.Duration.WithLabelValues(v.operation).Observe(took.Seconds())
+	if r.FirstByte > 0 {
+		v.Metrics.FirstByte.WithLabelValues(v.operation).Observe(r.FirstByte.Seconds())
+	}
+	if r.Attempts > 0 {
+		v.Metrics.Attempts.WithLabelValues(v.operation).Add(float64(r.Attempts))
+	}
+	line := v.Log.Info().Str("request_id", v.requestID).Str("operation", v.operation).
+		Int("status", r.Status).Str("outcome", r.Outcome).Dur("duration_ms", took).
+		Int("attempts", r.Attempts).Int("bytes_in", v.bytesIn).Int64("bytes_out", r.BytesOut)
+	if v.client != "" {
+		line.Str("client", v.client)
+	}
+	if v.route != "" {
+		line.Str("route", v.route).Bool("stream", v.stream)
+	}
+	if v.snapshot != nil {
+		line.Uint64("policy", v.snapshot.Serial())
+	}
+	if r.Target != nil {
+		line.Str("backend", r.Target.Backend).Str("deployment", r.Target.Deployment).
+			Str("backend_region", string(r.Target.Region())).Int("tier", r.Tier).Bool("passive", r.Passive)
+	}
+	if r.FirstByte > 0 {
+		line.Dur("first_byte_ms", r.FirstByte)
+	}
+	line.Err(r.Err).Msg("request")
+}

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/proxy"
+)
+
+// A visit is one request on its way through the edge; it ends as a log line.
+type visit struct {
+	*server
+
+	w         http.ResponseWriter
+	r         *http.Request
+	start     time.Time
+	requestID string
+	snapshot  *policy.Snapshot
+
+	client    string
+	operation string
+	route     string
+	stream    bool
+	bytesIn   int
+	result    proxy.Result
+}
+
+// serve is the outermost handler of everything but health.
+func (s *server) serve(w http.ResponseWriter, r *http.Request) {
+	s.Inflight.Add()
+	defer s.Inflight.Done()
+	v := &visit{server: s, w: w, r: r, start: time.Now(), requestID: requestID(r.Header), operation: "none"}
+	if err := v.handle(); err != nil {
+		v.refuse(err)
+	}
+	v.record()
+	if v.result.Aborted {
+		// What the client got is not complete: the connection ends here, so that
+		// it cannot be taken for complete.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// handle takes a request through the steps of the design: edge, admit,
+// operation, and then the proxy, which picks and attempts.
+func (v *visit) handle() error {
+	v.snapshot = v.Snapshot()
+	if v.snapshot == nil {
+		return &proxy.Refusal{Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
+			Message: "The gateway has no policy yet.", RetryAfter: 5 * time.Second}
+	}
+	if len(v.FrontDoorID) > 0 && !v.fromFrontDoor() {
+		return &proxy.Refusal{Status: http.StatusForbidden, Code: "front_door_required",
+			Message: "Requests are taken only through the configured Front Door.", NoRetry: true}
+	}
+	client, err := v.Auth.Authenticate(v.r.Context(), v.r.Header, v.snapshot, v.start)
+	if err != nil {
+		return err
+	}
+	v.client = client.Name
+	match, err := operation.Recognise(v.r.Method, v.r.URL.EscapedPath(), v.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	v.operation = match.Operation.Name
+	if match.Operation.Local {
+		return v.local(match, client)
+	}
+	return v.forward(match, client)
+}
+
+func (v *visit) fromFrontDoor() bool {
+	ids := v.r.Header["X-Azure-Fdid"]
+	return len(ids) == 1 && slices.Contains(v.FrontDoorID, ids[0])
+}
+
+// forward reads and scans the body, resolves the route and lets the proxy serve.
+func (v *visit) forward(match operation.Match, client *policy.Principal) error {
+	body, err := v.readBody()
+	if err != nil {
+		return err
+	}
+	v.bytesIn = len(body)
+	scan, err := operation.ScanBody(body, v.Limits)
+	if err != nil {
+		return err
+	}
+	name, err := operation.Route(match, &scan)
+	if err != nil {
+		return err
+	}
+	route, ok := v.snapshot.Route(name)
+	if !ok {
+		return errRouteNotFound
+	}
+	v.route = route.Name
+	if !client.May(route.Name) {
+		return errRouteForbidden
+	}
+	v.stream = scan.Stream.On
+	rules, ok := v.snapshot.Stamp(v.Region)
+	if !ok {
+		rules = &policy.StampRules{Region: v.Region}
+	}
+	v.result = v.Proxy.Serve(v.w, &proxy.Call{
+		Context: v.r.Context(), Match: match, Body: body, Scan: scan, Header: v.r.Header,
+		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID,
+		Stateless:    match.Operation.Stateless && !scan.Store.On,
+		BeforeHeader: v.stamp,
+	})
+	if v.result.Refusal != nil {
+		return v.result.Refusal
+	}
+	return nil
+}
+
+// readBody reads the whole body before a backend is dialled: a body that turns
+// out bad must not have reached one.
+func (v *visit) readBody() ([]byte, error) {
+	if v.r.ContentLength > v.MaxBody {
+		return nil, operation.TooLarge(v.MaxBody)
+	}
+	rc := http.NewResponseController(v.w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // in-memory writers of tests have none
+	// Lifted again: while the answer streams, a read deadline would look like a
+	// client that has gone.
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+
+	var buf bytes.Buffer
+	if v.r.ContentLength > 0 {
+		buf.Grow(int(v.r.ContentLength) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(http.MaxBytesReader(v.w, v.r.Body, v.MaxBody))
+	if err == nil {
+		return buf.Bytes(), nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, operation.TooLarge(v.MaxBody)
+	}
+	if v.r.Context().Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, context.Canceled
+	}
+	return nil, errBodyUnreadable
+}
+
+// stamp writes the headers that every reply carries.
+func (v *visit) stamp(h http.Header, r *proxy.Result) {
+	set := func(name, value string) { h[name] = []string{value} }
+	set("X-Request-Id", v.requestID)
+	set("X-Stampgate-Boundary", string(v.Boundary))
+	set("X-Stampgate-Gateway", v.Name)
+	set("X-Stampgate-Attempts", itoa(r.Attempts))
+	if r.Target != nil && r.Status != 0 {
+		set("X-Stampgate-Region", string(r.Target.Region()))
+	}
+	if v.snapshot != nil {
+		set("X-Stampgate-Policy", utoa(v.snapshot.Serial()))
+	}
+	if v.Draining() {
+		set("Connection", "close")
+	}
+}
+
+// status of an auth error: one text for all that is not another boundary's.
+func authRefusal(e *auth.Error) *proxy.Refusal {
+	if e.Kind == auth.WrongBoundary {
+		return &proxy.Refusal{Status: http.StatusMisdirectedRequest, Code: "wrong_boundary", Message: e.Error(), NoRetry: true}
+	}
+	return &proxy.Refusal{Status: http.StatusUnauthorized, Code: "unauthorized", Message: e.Error(), NoRetry: true}
+}

@@ -1,0 +1,256 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/geo"
+)
+
+// Config is a gateway's configuration file. It is read once at start and
+// belongs to the process; what may change while it runs is in the policy.
+type Config struct {
+	Boundary  geo.Boundary `yaml:"boundary"`
+	Region    geo.RegionID `yaml:"region"`
+	Name      string       `yaml:"name"` // default: the host name
+	Zone      string       `yaml:"zone"`
+	Listen    string       `yaml:"listen"`
+	TLS       TLS          `yaml:"tls"`
+	Admin     *Admin       `yaml:"admin"`
+	Residency Residency    `yaml:"residency"`
+	Policy    Policy       `yaml:"policy"`
+	Gossip    *Gossip      `yaml:"gossip"`
+	FrontDoor FrontDoor    `yaml:"frontDoor"`
+	Seal      *Seal        `yaml:"seal"`
+	Drain     Drain        `yaml:"drain"`
+
+	// AllowLoopback permits http://127.… backends. It is a flag and not a field,
+	// so that no file can carry it into production.
+	AllowLoopback bool `yaml:"-"`
+}
+
+// TLS is how a listener is secured.
+type TLS struct {
+	CertFile string `yaml:"certFile"`
+	KeyFile  string `yaml:"keyFile"`
+	Disabled bool   `yaml:"disabled"` // plain HTTP on an address that is not loopback
+}
+
+// Admin is the listener for operators: metrics, status, health with details.
+type Admin struct {
+	Listen    string `yaml:"listen"`
+	TokenFile string `yaml:"tokenFile"` // bearer token; without it the listener must be loopback
+}
+
+// Residency is what no policy can go beyond.
+type Residency struct {
+	Countries               []geo.Country            `yaml:"countries"`
+	DataZones               map[string][]geo.Country `yaml:"dataZones"`
+	Processing              geo.Processing           `yaml:"processing"`
+	RequirePrivateAddresses bool                     `yaml:"requirePrivateAddresses"`
+}
+
+// Policy says where the policy comes from: an etcd, or a file.
+type Policy struct {
+	Etcd        *Etcd    `yaml:"etcd"`
+	TrustedKeys []string `yaml:"trustedKeys"` // ed25519:<base64>, of whom a policy may be signed
+	CacheDir    string   `yaml:"cacheDir"`    // for the last good policy; default /var/lib/stampgate
+	File        string   `yaml:"file"`
+}
+
+// Etcd is the boundary's etcd.
+type Etcd struct {
+	Endpoints []string `yaml:"endpoints"`
+	CAFile    string   `yaml:"caFile"`
+	CertFile  string   `yaml:"certFile"`
+	KeyFile   string   `yaml:"keyFile"`
+}
+
+// Gossip is the gateway's place in its stamp.
+type Gossip struct {
+	Listen    string   `yaml:"listen"`
+	Advertise string   `yaml:"advertise"`
+	Join      []string `yaml:"join"`
+	KeyFile   string   `yaml:"keyFile"`
+	TCPOnly   bool     `yaml:"tcpOnly"`
+	Fast      bool     `yaml:"fast"`
+}
+
+// FrontDoor names the Front Door profiles through which requests may come.
+type FrontDoor struct {
+	IDs []string `yaml:"ids"`
+}
+
+// Seal is the key that object ids are sealed with.
+type Seal struct {
+	KeyFile string `yaml:"keyFile"`
+}
+
+// Drain says how the gateway stops.
+type Drain struct {
+	Notice  policy.Duration `yaml:"notice"`  // for balancers to see it; default 20s
+	Timeout policy.Duration `yaml:"timeout"` // for streams to end; default 10m
+}
+
+const (
+	defaultCacheDir     = "/var/lib/stampgate"
+	defaultDrainNotice  = 20 * time.Second
+	defaultDrainTimeout = 10 * time.Minute
+	configLimit         = 1 << 20 // bytes
+)
+
+// LoadConfig reads a configuration file strictly: what is unknown, doubled or
+// trailing is an error. Defaults are filled in; Validate says whether it is fit.
+func LoadConfig(path string) (Config, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if info.Size() > configLimit {
+		return Config{}, fmt.Errorf("read configuration: %s has %d bytes, a configuration has at most %d", path, info.Size(), configLimit)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	cfg, err := ParseConfig(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+// ParseConfig decodes the text of a configuration file and fills in defaults.
+func ParseConfig(text []byte) (Config, error) {
+	var cfg Config
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&cfg); err != nil {
+		if errors.Is(err, io.EOF) {
+			return Config{}, errors.New("it is empty")
+		}
+		return Config{}, err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("a second document follows the first: remove it")
+	}
+	return cfg.withDefaults(), nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // an empty name is refused by Validate
+	}
+	if c.Policy.CacheDir == "" {
+		c.Policy.CacheDir = defaultCacheDir
+	}
+	if c.Drain.Notice == 0 {
+		c.Drain.Notice = policy.Duration(defaultDrainNotice)
+	}
+	if c.Drain.Timeout == 0 {
+		c.Drain.Timeout = policy.Duration(defaultDrainTimeout)
+	}
+	return c
+}
+
+// local is the residency that the fence of every policy is held against.
+func (c Config) local() geo.Residency {
+	return geo.Residency{
+		Boundary: c.Boundary, Countries: c.Residency.Countries, DataZones: c.Residency.DataZones,
+		Processing: c.Residency.Processing, RequirePrivateAddresses: c.Residency.RequirePrivateAddresses,
+		AllowLoopback: c.AllowLoopback,
+	}
+}
+
+// Validate reports every fault of the configuration, each with its path. It
+// reads no file.
+func (c Config) Validate() error {
+	var errs []error
+	fault := func(path, format string, args ...any) {
+		errs = append(errs, fmt.Errorf(path+": "+format, args...))
+	}
+	if c.Boundary == "" {
+		fault("boundary", "is missing: name the boundary that this gateway belongs to")
+	}
+	if c.Region == "" {
+		fault("region", "is missing: name the Azure region or site that this gateway runs in")
+	} else if r, ok := geo.Lookup(c.Region); ok && len(c.Residency.Countries) > 0 && !slices.Contains(c.Residency.Countries, r.Country) {
+		fault("region", "%s is in %s, which is not among residency.countries", c.Region, r.Country)
+	}
+	if c.Name == "" {
+		fault("name", "is missing, and the host name is not known")
+	}
+	if _, err := geo.NewFence(c.local()); err != nil && c.Boundary != "" {
+		errs = append(errs, err)
+	}
+	c.validateListeners(fault)
+	c.validatePolicy(fault)
+	if c.Gossip != nil && c.Gossip.KeyFile == "" && !loopback(c.Gossip.Listen) {
+		fault("gossip.keyFile", "is missing: without a key anybody who reaches the port is a member of the stamp")
+	}
+	if c.Drain.Notice < 0 || c.Drain.Timeout < 0 {
+		fault("drain", "notice and timeout must not be negative")
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateListeners(fault func(path, format string, args ...any)) {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		fault("listen", "%q is not address:port", c.Listen)
+	}
+	switch {
+	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
+		fault("tls", "certFile and keyFile belong together: give both")
+	case c.TLS.CertFile != "" && c.TLS.Disabled:
+		fault("tls", "disabled, but a certificate is given: remove one of them")
+	case c.TLS.CertFile == "" && !c.TLS.Disabled && !loopback(c.Listen):
+		fault("tls", "is missing: client keys would cross the network in clear; give certFile and keyFile, or write tls: {disabled: true} where something in front ends TLS")
+	}
+	if c.Admin == nil {
+		return
+	}
+	if _, _, err := net.SplitHostPort(c.Admin.Listen); err != nil {
+		fault("admin.listen", "%q is not address:port", c.Admin.Listen)
+	} else if c.Admin.TokenFile == "" && !loopback(c.Admin.Listen) {
+		fault("admin.tokenFile", "is missing: on %s anybody could read the stamp's state", c.Admin.Listen)
+	}
+}
+
+func (c Config) validatePolicy(fault func(path, format string, args ...any)) {
+	switch p := c.Policy; {
+	case p.File != "" && p.Etcd != nil:
+		fault("policy", "names both etcd and file: keep one")
+	case p.File == "" && (p.Etcd == nil || len(p.Etcd.Endpoints) == 0):
+		fault("policy", "names neither etcd.endpoints nor file: the gateway would have nothing to follow")
+	case p.Etcd != nil && len(p.TrustedKeys) == 0:
+		fault("policy.trustedKeys", "is empty: a policy from etcd is followed only if one of these keys signed it; stampctl signing-key prints the public key")
+	}
+	for i, k := range c.Policy.TrustedKeys {
+		if _, err := signing.ParsePublicKey(k); err != nil {
+			fault(fmt.Sprintf("policy.trustedKeys[%d]", i), "%v", err)
+		}
+	}
+	if c.Policy.Etcd != nil && c.Policy.CacheDir != "" && !filepath.IsAbs(c.Policy.CacheDir) {
+		fault("policy.cacheDir", "%q is not an absolute path: after a restart in another folder the last good policy would be missing", c.Policy.CacheDir)
+	}
+}
+
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,269 @@
+// Package gateway is the data plane: one process of a stamp, which takes Azure
+// OpenAI calls from clients and carries them to backends inside its boundary.
+//
+// This package itself is the configuration and the wiring; each job has a
+// package of its own below it. Once a policy is in force a gateway needs nobody:
+// etcd, control plane and gossip may all be gone. It never talks to another
+// boundary. Commands and end-to-end tests start it with Run.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/gateway/api"
+	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/credential"
+	"github.com/stampgate/stampgate/gateway/follow"
+	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/stamp/lifecycle"
+	"github.com/stampgate/stampgate/stamp/secret"
+	"github.com/stampgate/stampgate/stamp/telemetry"
+)
+
+// Addresses are where a running gateway listens.
+type Addresses struct {
+	URL      string
+	AdminURL string // "" without an admin listener
+	Gossip   string // address:port, "" without gossip
+}
+
+// Options are what a start has besides its configuration.
+type Options struct {
+	Log zerolog.Logger
+	// Ready, if set, is called once, when a request would be served.
+	Ready func(Addresses)
+	// Listening, if set, is called once, when the listeners are open.
+	Listening func(Addresses)
+	// Hurry, if set, cuts a drain short when it ends: the second signal.
+	Hurry context.Context //nolint:containedctx // a signal that outlives the context of Run
+	// Dialer is for tests that need trust in their own certificates.
+	Dialer proxy.Dialer
+	// LogDropped, if set, is the log's writer, whose dropped lines are counted.
+	LogDropped *telemetry.AsyncWriter
+}
+
+// A gateway is the process's parts, wired.
+type gateway struct {
+	cfg Config
+	opt Options
+	log zerolog.Logger
+
+	registry    *targets.Registry
+	credentials *credential.Set
+	proxy       *proxy.Proxy
+	follower    *follow.Follower
+	machine     *health.Machine
+	inflight    lifecycle.Inflight
+	metrics     *prometheus.Registry
+	store       *store.Store // nil when the policy comes from a file
+	gossip      *gossip      // nil without gossip
+
+	token    secret.Secret // of the admin listener
+	started  time.Time
+	address  Addresses
+	draining atomic.Bool // by signal
+	ordered  atomic.Pointer[orders]
+	ready    sync.Once
+
+	public, admin   *http.Server
+	publicL, adminL net.Listener
+	cutStreams      context.CancelCauseFunc
+}
+
+// Run starts a gateway and blocks until ctx ends and the gateway has drained.
+// It owns every goroutine that it starts and returns when all have ended. The
+// error says what was wrong with the start, or what went wrong in stopping.
+func Run(ctx context.Context, cfg Config, opt Options) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	g := &gateway{cfg: cfg, opt: opt, started: time.Now()}
+	g.log = opt.Log.With().Str("gateway", cfg.Name).Str("boundary", string(cfg.Boundary)).Str("region", string(cfg.Region)).Logger()
+	var stack lifecycle.Stack
+	if err := g.build(&stack); err != nil {
+		return errors.Join(err, stack.Unwind(stopLimit))
+	}
+	return g.run(ctx, &stack)
+}
+
+// stopLimit bounds what remains to be undone after a drain.
+const stopLimit = 10 * time.Second
+
+// build makes every part and opens the listeners. What it pushes on the stack
+// is undone if a later step fails.
+func (g *gateway) build(stack *lifecycle.Stack) error {
+	g.metrics = telemetry.NewRegistry(telemetry.Version())
+	if g.opt.LogDropped != nil {
+		if err := telemetry.RegisterDropped(g.metrics, g.opt.LogDropped); err != nil {
+			return err
+		}
+	}
+	g.registry = targets.New()
+	g.countChanges()
+	g.machine = health.NewMachine()
+	g.credentials = credential.New(credential.Config{Log: g.log})
+	g.ordered.Store(&orders{})
+	dialer := g.opt.Dialer
+	dialer.Boundary = g.cfg.Boundary
+	g.proxy = proxy.New(proxy.Config{
+		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Registry: g.registry,
+		Credentials: proofs{g.credentials}, Dialer: dialer,
+		UserAgent: "stampgate/" + telemetry.Version(),
+	})
+	stack.Push("connections to backends", func(context.Context) error { g.proxy.Close(); return nil })
+	if err := g.buildFollower(stack); err != nil {
+		return err
+	}
+	if err := g.buildGossip(); err != nil {
+		return err
+	}
+	return g.listen(stack)
+}
+
+func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
+	fc := follow.Config{Local: g.cfg.local(), Advance: g.advance, Ordered: g.takeOrders, Log: g.log}
+	if g.cfg.Policy.Etcd != nil {
+		keys, err := trustedKeys(g.cfg.Policy.TrustedKeys)
+		if err != nil {
+			return err
+		}
+		if fc.Verifier, err = signing.NewVerifier(keys); err != nil {
+			return err
+		}
+		fc.CacheDir = g.cfg.Policy.CacheDir
+		e := g.cfg.Policy.Etcd
+		g.store, err = store.Open(store.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}, g.log)
+		if err != nil {
+			return fmt.Errorf("policy.etcd: %w", err)
+		}
+		stack.Push("etcd client", func(context.Context) error { return g.store.Close() })
+	}
+	g.follower = follow.New(fc)
+	return nil
+}
+
+func trustedKeys(texts []string) ([]signing.PublicKey, error) {
+	keys := make([]signing.PublicKey, 0, len(texts))
+	for i, text := range texts {
+		k, err := signing.ParsePublicKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("policy.trustedKeys[%d]: %w", i, err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// advance prepares the parts for a snapshot that requests are about to see.
+func (g *gateway) advance(s *policy.Snapshot) {
+	g.registry.Advance(s)
+	g.credentials.Advance(s)
+	g.proxy.Advance(s)
+}
+
+// proofs is the proxy's view of the credentials.
+type proofs struct{ set *credential.Set }
+
+func (p proofs) Apply(t *policy.Target, h http.Header) error { return p.set.For(t).Apply(h) }
+func (p proofs) Rejected(t *policy.Target)                   { p.set.Rejected(p.set.For(t)) }
+
+// listen opens the listeners, so that a port in use fails the start.
+func (g *gateway) listen(stack *lifecycle.Stack) error {
+	base, cut := context.WithCancelCause(context.Background())
+	g.cutStreams = cut
+	stack.Push("streams", func(context.Context) error { cut(lifecycle.ErrDraining); return nil })
+	handler := api.New(api.Config{
+		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name,
+		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Proxy: g.proxy,
+		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
+		Inflight: &g.inflight, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
+		Limits: operation.DefaultLimits(), Metrics: api.NewMetrics(g.metrics), Log: g.log,
+	})
+	var err error
+	if g.publicL, err = listenOn(stack, "listen", g.cfg.Listen); err != nil {
+		return err
+	}
+	g.public = newServer(handler, g.log)
+	g.public.BaseContext = func(net.Listener) context.Context { return base }
+	scheme := "http://"
+	if g.cfg.TLS.CertFile != "" {
+		scheme = "https://"
+		cert, err := newCertificate(g.cfg.TLS.CertFile, g.cfg.TLS.KeyFile)
+		if err != nil {
+			return fmt.Errorf("tls: %w", err)
+		}
+		g.public.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
+	}
+	g.address.URL = scheme + g.publicL.Addr().String()
+	return g.listenAdmin(stack)
+}
+
+func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
+	if g.cfg.Admin == nil {
+		return nil
+	}
+	if g.cfg.Admin.TokenFile != "" {
+		text, err := os.ReadFile(g.cfg.Admin.TokenFile)
+		if err != nil {
+			return fmt.Errorf("admin.tokenFile: %w", err)
+		}
+		if g.token = secret.New(strings.TrimSpace(string(text))); g.token.IsZero() {
+			return fmt.Errorf("admin.tokenFile: %s is empty", g.cfg.Admin.TokenFile)
+		}
+	}
+	var err error
+	if g.adminL, err = listenOn(stack, "admin.listen", g.cfg.Admin.Listen); err != nil {
+		return err
+	}
+	g.admin = newServer(g.adminHandler(), g.log)
+	g.address.AdminURL = "http://" + g.adminL.Addr().String()
+	return nil
+}
+
+func listenOn(stack *lifecycle.Stack, field, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	stack.Push(field, func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+// newServer states every limit that a request has before it reaches a handler.
+// Writing has none as a whole, because an answer may stream for long; each
+// write has its own.
+func newServer(h http.Handler, log zerolog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       120 * time.Second, // beyond Front Door's 90 s, so that it closes first
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          telemetry.StdLog(log),
+	}
+}

@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/stamp/membership"
+	"github.com/stampgate/stampgate/stamp/telemetry"
+)
+
+// A gossip is the gateway's part in its stamp: it tells the others what this
+// gateway observed, and feeds what they observed to the registry. Requests never
+// wait for it, and without it the registry works on local evidence alone.
+type gossip struct {
+	members *membership.Membership
+	news    chan struct{} // holds one: the registry has something new to tell
+	leave   chan struct{} // closed by leaveGossip
+	ended   chan struct{} // closed when this gateway has left
+}
+
+// gossipPeriod is how often load and averages are told when nothing else
+// happens. What changes a gate or a breaker is told at once.
+const gossipPeriod = time.Second
+
+func (g *gateway) buildGossip() error {
+	c := g.cfg.Gossip
+	if c == nil {
+		return nil
+	}
+	m, err := membership.New(membership.Config{
+		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name, Version: telemetry.Version(),
+		Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, KeyFile: c.KeyFile,
+		TCPOnly: c.TCPOnly, Fast: c.Fast, PeersFile: g.peersFile(), Logger: g.log, Registerer: g.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	g.gossip = &gossip{members: m, news: make(chan struct{}, 1), leave: make(chan struct{}), ended: make(chan struct{})}
+	g.registry.SetProbeOwner(func(k policy.Key) bool { return m.Owner(k.Origin + " " + k.Deployment) })
+	return nil
+}
+
+// peersFile remembers the stamp's members over a restart, beside the policy.
+func (g *gateway) peersFile() string {
+	if g.store == nil {
+		return ""
+	}
+	return filepath.Join(g.cfg.Policy.CacheDir, "peers.json")
+}
+
+// wake has the registry's news told now. It never blocks.
+func (p *gossip) wake() {
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
+}
+
+// runGossip is in the stamp until ctx ends or leaveGossip is called.
+func (g *gateway) runGossip(ctx context.Context) error {
+	p := g.gossip
+	defer close(p.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.members.Run(ctx) }()
+	tick := time.NewTicker(gossipPeriod)
+	defer tick.Stop()
+	for {
+		changed := p.members.Changed()
+		g.hear(time.Now())
+		g.tell(time.Now())
+		select {
+		case <-changed:
+		case <-p.news:
+		case <-tick.C:
+		case <-p.leave:
+			cancel()
+			<-done
+			return nil
+		case err := <-done:
+			if err != nil {
+				// Gossip only informs: a stamp whose gossip cannot run still serves.
+				g.log.Error().Err(err).Msg("gossip ended, this gateway works on local evidence alone")
+			}
+			return nil
+		}
+	}
+}
+
+// tell publishes this gateway's own observations.
+func (g *gateway) tell(now time.Time) {
+	own := g.registry.Export(now)
+	report := membership.Report{Health: g.machine.Summary().Ready.String(), Draining: g.isDraining()}
+	if s := g.follower.Snapshot(); s != nil {
+		report.PolicySerial = s.Serial()
+	}
+	for _, o := range own {
+		t := membership.TargetReport{
+			Origin: o.Key.Origin, Deployment: o.Key.Deployment,
+			GateRemaining: o.Gate, BreakerRemaining: o.BreakerFor,
+			InFlight: uint32(max(o.InFlight, 0)), FirstByteEWMA: o.FirstByte,
+		}
+		switch o.Breaker {
+		case breaker.Open:
+			t.Breaker = membership.BreakerOpen
+		case breaker.HalfOpen:
+			t.Breaker = membership.BreakerHalfOpen
+		case breaker.Closed:
+		}
+		if o.HasSuccess {
+			t.LastSuccessAge = max(o.SuccessAge, time.Millisecond)
+		}
+		report.Targets = append(report.Targets, t)
+	}
+	g.gossip.members.Publish(report)
+}
+
+// hear hands what the peers observed to the registry, aged to now.
+func (g *gateway) hear(now time.Time) {
+	var all []targets.RemoteObservation
+	for _, p := range g.gossip.members.View().Peers {
+		since := now.Sub(p.At)
+		for _, t := range p.Report.Targets {
+			all = append(all, targets.RemoteObservation{Peer: p.Member.Name, Observation: aged(t, since)})
+		}
+	}
+	g.registry.ApplyRemote(now, all)
+}
+
+// aged turns what held when a report was made into what holds since later.
+func aged(t membership.TargetReport, since time.Duration) targets.Observation {
+	o := targets.Observation{
+		Key:        policy.Key{Origin: t.Origin, Deployment: t.Deployment},
+		Gate:       max(t.GateRemaining-since, 0),
+		GateAge:    since,
+		BreakerFor: max(t.BreakerRemaining-since, 0),
+		InFlight:   int(t.InFlight), FirstByte: t.FirstByteEWMA,
+	}
+	switch t.Breaker {
+	case membership.BreakerOpen:
+		o.Breaker = breaker.Open
+	case membership.BreakerHalfOpen:
+		o.Breaker = breaker.HalfOpen
+	default:
+		o.Breaker = breaker.Closed
+	}
+	if t.LastSuccessAge > 0 {
+		o.HasSuccess, o.SuccessAge = true, t.LastSuccessAge+since
+	}
+	return o
+}
+
+// leaveGossip says goodbye to the stamp and waits until that is done. The drain
+// calls it, once.
+func (g *gateway) leaveGossip(ctx context.Context) error {
+	if g.gossip == nil {
+		return nil
+	}
+	close(g.gossip.leave)
+	select {
+	case <-g.gossip.ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (p *gossip) detail() *health.Gossip {
+	out, view := &health.Gossip{}, p.members.View()
+	serials := make(map[string]uint64)
+	for _, peer := range view.Peers {
+		serials[peer.Member.Name] = peer.Report.PolicySerial
+	}
+	for _, m := range view.Members {
+		out.Members = append(out.Members, health.Member{Name: m.Gateway, State: "alive", PolicySerial: serials[m.Name]})
+	}
+	for _, n := range p.members.Status().Dropped {
+		out.Dropped += n
+	}
+	return out
+}

@@ -1,0 +1,252 @@
+// Package proxy carries an admitted request to a backend and the answer back:
+// attempts inside one deadline, failover before the first byte, streaming as it
+// arrives, cancellation, and the fenced dialer.
+//
+// It is the only package of the gateway that opens a connection to a backend,
+// and it opens none that a geo.Fence of its own boundary has not admitted. It
+// decides nothing about routing: that is the package targets. It never logs,
+// and never keeps anything of a prompt or an answer beyond the request. Only
+// gateway/api calls it.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/lifecycle"
+)
+
+// Credentials puts the gateway's own proof into a request to a backend. It is
+// an interface so that tests of the proxy need no identity provider.
+type Credentials interface {
+	// Apply sets the header that the target's backend expects. It does not block.
+	Apply(t *policy.Target, h http.Header) error
+	// Rejected tells that the backend refused the proof.
+	Rejected(t *policy.Target)
+}
+
+// Config is what a Proxy is made of.
+type Config struct {
+	Boundary    geo.Boundary
+	Region      geo.RegionID
+	Registry    *targets.Registry
+	Credentials Credentials
+	Dialer      Dialer
+	UserAgent   string
+	// KeepAlive is how long a stream may be quiet before the client is sent a
+	// comment; 15 s if zero (Front Door cuts a stream that idles for 30 s).
+	KeepAlive time.Duration
+}
+
+// A Proxy serves calls. Its methods may be used by any number of goroutines.
+type Proxy struct {
+	cfg       Config
+	upstreams *upstreams
+	random    sync.Pool // of *rand.Rand: one request at a time uses one
+	buffers   sync.Pool // of *[]byte, each readSize long
+}
+
+const (
+	defaultKeepAlive = 15 * time.Second
+	// readSize is one read of an answer: a TLS record is at most 16 kB.
+	readSize = 16 << 10
+	// writeLimit is how long a client may take to accept one write.
+	writeLimit = 60 * time.Second
+)
+
+// New returns a proxy. It does no I/O. Close ends its idle connections.
+func New(cfg Config) *Proxy {
+	if cfg.KeepAlive == 0 {
+		cfg.KeepAlive = defaultKeepAlive
+	}
+	return &Proxy{
+		cfg:       cfg,
+		upstreams: newUpstreams(cfg.Boundary, cfg.Dialer),
+		random: sync.Pool{New: func() any {
+			return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+		}},
+		buffers: sync.Pool{New: func() any { return new(make([]byte, readSize)) }},
+	}
+}
+
+// Advance closes the connections to backends that the snapshot no longer names.
+// Requests that run on them finish.
+func (p *Proxy) Advance(s *policy.Snapshot) { p.upstreams.advance(s) }
+
+// Close closes idle connections to backends.
+func (p *Proxy) Close() { p.upstreams.close() }
+
+// A Call is an admitted request.
+type Call struct {
+	Context   context.Context //nolint:containedctx // the request's own, for the length of Serve
+	Match     operation.Match
+	Body      []byte         // as the client sent it, already scanned
+	Scan      operation.Body // what the scan found
+	Header    http.Header    // the client's; only an allowed few go on
+	Route     *policy.CompiledRoute
+	Stamp     *policy.StampRules
+	Client    string
+	RequestID string
+	// Stateless: repeating the request on another backend does no harm but cost.
+	Stateless bool
+	// BeforeHeader is called with the answer's header just before it is sent.
+	BeforeHeader func(h http.Header, r *Result)
+}
+
+// A Result says how a call went.
+type Result struct {
+	Attempts  int
+	Target    *policy.Target // of the last attempt; nil if none was made
+	Tier      int
+	Passive   bool
+	Status    int           // sent to the client; 0 if nothing was
+	FirstByte time.Duration // from the start of the call to the first byte of the answer
+	BytesOut  int64
+	Outcome   string // a closed set: see the Outcome constants
+	// Refusal, if set, is to be written by the caller: nothing was sent yet.
+	Refusal *Refusal
+	// Aborted: the answer was cut. The caller must break the connection off so
+	// that nobody takes the answer for complete.
+	Aborted bool
+	Err     error // for the log; never holds text of the client or the backend
+}
+
+// The outcomes of a call.
+const (
+	OutcomeOK         = "ok"          // a complete answer was passed on
+	OutcomeRejected   = "rejected"    // the backend's 4xx was passed on
+	OutcomeThrottled  = "throttled"   // every target is gated
+	OutcomeNoBackend  = "no_backend"  // nothing is left inside the boundary
+	OutcomeFailed     = "failed"      // attempts used up
+	OutcomeTimeout    = "timeout"     // attempts used up, the last by time
+	OutcomeBrokenOff  = "broken_off"  // ended after the first byte
+	OutcomeClientGone = "client_gone" // the client hung up
+	OutcomeDrained    = "drained"     // cut because the gateway ends
+)
+
+// A Refusal is an answer of the gateway itself.
+type Refusal struct {
+	Status     int
+	Code       string
+	Message    string
+	RetryAfter time.Duration // 0: no header
+	// NoRetry: the gateway has done what can be done; x-should-retry: false
+	// keeps SDKs from multiplying that.
+	NoRetry bool
+}
+
+// The causes with which an attempt's context ends.
+var (
+	errStalled = errors.New("the backend was silent for longer than its first-byte or idle timeout")
+	errTotal   = errors.New("the request's total time is used up")
+)
+
+// Serve carries out a call. It returns when the answer has been passed on, or
+// nothing can be. It is the loop of attempts and nothing else.
+func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
+	ctx, cancel := context.WithTimeoutCause(c.Context, c.Route.Total, errTotal)
+	defer cancel()
+	rng := p.random.Get().(*rand.Rand)
+	defer p.random.Put(rng)
+
+	x := newExchange(p, c, w)
+	sel := p.cfg.Registry.Begin(targets.Request{
+		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region,
+		Client: c.Client, Stateless: c.Stateless,
+	})
+	for {
+		ticket, ok := sel.Next(time.Now(), rng)
+		if !ok {
+			return x.nothingLeft(sel.Verdict(time.Now()))
+		}
+		o := x.attempt(ctx, &ticket)
+		ticket.Observe(time.Now(), o)
+		if o.Kind == targets.IdentityRefused {
+			p.cfg.Credentials.Rejected(ticket.Target)
+		}
+		if x.ended(ctx, o) || !sel.MayRetry(time.Now(), o) {
+			return x.finish(ctx, o)
+		}
+	}
+}
+
+// ended reports whether no other attempt can follow: bytes have gone to the
+// client, the backend's answer is final, or the time or the client is gone.
+func (x *exchange) ended(ctx context.Context, o targets.Outcome) bool {
+	if x.committed {
+		return true
+	}
+	switch o.Kind {
+	case targets.Success, targets.Rejected, targets.Canceled:
+		return true
+	default:
+		return ctx.Err() != nil
+	}
+}
+
+// finish turns the last outcome into the result of the call.
+func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
+	r := &x.result
+	switch {
+	case x.committed && (o.Kind == targets.Success || o.Kind == targets.Rejected):
+		r.Outcome = OutcomeOK
+		if o.Kind == targets.Rejected {
+			r.Outcome = OutcomeRejected
+		}
+	case errors.Is(context.Cause(x.call.Context), lifecycle.ErrDraining):
+		r.Outcome, r.Aborted = OutcomeDrained, x.committed
+		r.Refusal = x.refuse(Refusal{Status: http.StatusServiceUnavailable, Code: "draining",
+			Message: "The gateway is stopping. Send the request again.", RetryAfter: time.Second})
+	case o.Kind == targets.Canceled:
+		r.Outcome, r.Aborted = OutcomeClientGone, true
+	case x.committed:
+		r.Outcome, r.Aborted = OutcomeBrokenOff, true
+	case errors.Is(context.Cause(ctx), errTotal) || o.Kind == targets.FirstByteTimeout:
+		r.Outcome = OutcomeTimeout
+		r.Refusal = x.refuse(Refusal{Status: http.StatusGatewayTimeout, Code: "upstream_timeout",
+			Message: "No backend answered in time.", NoRetry: true})
+	default:
+		r.Outcome = OutcomeFailed
+		r.Refusal = x.refuse(Refusal{Status: http.StatusBadGateway, Code: "upstream_failed",
+			Message: "The backends that could serve this request failed.", NoRetry: true})
+	}
+	return *r
+}
+
+// nothingLeft answers when no target can be picked (any more).
+func (x *exchange) nothingLeft(v targets.Verdict) Result {
+	r := &x.result
+	switch {
+	case v.AllThrottled:
+		r.Outcome = OutcomeThrottled
+		r.Refusal = x.refuse(Refusal{Status: http.StatusTooManyRequests, Code: "throttled",
+			Message:    "Every deployment that can serve this request is at its limit.",
+			RetryAfter: v.RetryAfter})
+	case x.costly != nil:
+		return x.finish(x.call.Context, *x.costly)
+	default:
+		r.Outcome = OutcomeNoBackend
+		r.Refusal = x.refuse(Refusal{Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
+			Message:    "No backend inside the boundary can serve this request now.",
+			RetryAfter: max(v.RetryAfter, time.Second)})
+	}
+	return *r
+}
+
+func (x *exchange) refuse(r Refusal) *Refusal {
+	if x.committed {
+		return nil
+	}
+	return &r
+}
+
+// Error names the refusal for a log. The message is written for clients.
+func (r *Refusal) Error() string { return r.Code }

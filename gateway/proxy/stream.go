@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/stampgate/stampgate/gateway/sse"
+	"github.com/stampgate/stampgate/gateway/targets"
+)
+
+// The bounds of what is held back before a stream is passed on.
+const (
+	openingBytes  = 64 << 10
+	openingEvents = 64
+)
+
+var (
+	errEventInOpening = errors.New("the stream opened with an error event")
+	errMalformed      = errors.New("the stream opened with an event that cannot be read")
+	errEndMissing     = errors.New("the stream ended without its last event")
+	errEventMidStream = errors.New("the backend sent an error event in the stream")
+)
+
+// A relay passes an event stream on. Until it is open, events are held: an
+// error among them is a failed attempt, not the client's. Afterwards each read
+// is one write.
+//
+// The reading goroutine and the quiet timer both write to the client, so mu
+// orders them. It is the one lock here that is held across a write: it belongs
+// to a single request, and both its users have to wait for that client anyway.
+type relay struct {
+	attempt *attempt
+	resp    *http.Response
+	scanner *sse.Scanner
+	quiet   *time.Timer
+
+	mu     sync.Mutex // guards the fields below and the writer
+	held   []byte     // not passed on yet: the opening, or the start of an event
+	tail   int        // bytes at the end of what was fed that are not a whole event
+	open   bool
+	closed bool
+	err    error // of writing to the client
+}
+
+// stream relays an event stream until it ends, honestly or not.
+func (a *attempt) stream(resp *http.Response) targets.Outcome {
+	r := &relay{attempt: a, resp: resp, scanner: sse.NewScanner(a.call.Match.Operation.ErrorForm)}
+	every := a.proxy.cfg.KeepAlive
+	r.quiet = time.AfterFunc(every, func() { r.keepAlive(every) })
+	defer r.close()
+
+	buf := a.proxy.buffers.Get().(*[]byte)
+	defer a.proxy.buffers.Put(buf)
+	for {
+		n, err := a.read(resp.Body, *buf)
+		if n > 0 {
+			r.quiet.Reset(every)
+			if o, done := r.take((*buf)[:n]); done {
+				return o
+			}
+		}
+		if err != nil {
+			return r.end(err)
+		}
+	}
+}
+
+// take handles what one read brought. done means that the attempt is over.
+func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	whole, err := r.scanner.Feed(p)
+	if err != nil {
+		return r.fail(err), true
+	}
+	if whole > 0 {
+		r.tail = 0
+	}
+	r.tail += len(p) - whole
+	if !r.open {
+		r.held = append(r.held, p...)
+		switch r.scanner.Verdict() {
+		case sse.Failed:
+			o := r.attempt.broken(errEventInOpening)
+			if o.Kind == targets.Broken {
+				o.Kind = targets.ServerError
+			}
+			return o, true
+		case sse.Malformed:
+			return r.attempt.broken(errMalformed), true
+		case sse.Undecided:
+			if len(r.held) < openingBytes && r.scanner.Events() < openingEvents {
+				return o, false
+			}
+		case sse.Good:
+		}
+		return r.begin()
+	}
+	return r.pass(p, whole)
+}
+
+// begin passes the opening on, but for the start of an event that is not whole.
+func (r *relay) begin() (targets.Outcome, bool) {
+	r.open = true
+	r.attempt.commit(r.resp, -1)
+	whole := len(r.held) - r.tail
+	err := r.attempt.write(r.held[:whole], true)
+	r.held = append(r.held[:0], r.held[whole:]...)
+	if err != nil {
+		return r.attempt.clientGone(err), true
+	}
+	return targets.Outcome{}, false
+}
+
+// pass writes the whole events of p, with what was held before them.
+func (r *relay) pass(p []byte, whole int) (targets.Outcome, bool) {
+	out := p[:whole]
+	if len(r.held) > 0 && whole > 0 {
+		out = append(r.held, out...)
+		r.held = nil
+	}
+	r.held = append(r.held, p[whole:]...)
+	if r.err == nil && len(out) > 0 {
+		r.err = r.attempt.write(out, true)
+	}
+	if r.err != nil {
+		return r.attempt.clientGone(r.err), true
+	}
+	return targets.Outcome{}, false
+}
+
+// keepAlive runs when the backend has been quiet. A backend that has answered
+// 200 and then thinks for long is not held back any further: the client must
+// see that something lives, or a balancer on the way cuts the connection.
+func (r *relay) keepAlive(every time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.err != nil {
+		return
+	}
+	if !r.open {
+		if len(r.held) == 0 || r.scanner.Partial() {
+			r.quiet.Reset(every)
+			return
+		}
+		if _, done := r.begin(); done {
+			return
+		}
+	}
+	r.err = r.attempt.write([]byte(sse.KeepAlive), true)
+	r.quiet.Reset(every)
+}
+
+func (r *relay) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.quiet.Stop()
+}
+
+// end handles the end of the backend's bytes.
+func (r *relay) end(err error) targets.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.attempt
+	if !r.scanner.Ended() || (err != io.EOF && r.scanner.Partial()) {
+		if err == io.EOF {
+			err = errEndMissing
+		}
+		return r.fail(err)
+	}
+	// The stream's own last event has come: whatever the connection does after
+	// that changes nothing for the client.
+	if !r.open {
+		if o, done := r.begin(); done {
+			return o
+		}
+	}
+	if len(r.held) > 0 {
+		if werr := a.write(r.held, true); werr != nil {
+			return a.clientGone(werr)
+		}
+	}
+	if r.scanner.Error() != nil {
+		o := a.broken(errEventMidStream)
+		if o.Kind == targets.Broken {
+			o.Kind = targets.ServerError
+		}
+		return o
+	}
+	return targets.Outcome{Kind: targets.Success, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+}
+
+// fail ends the attempt. After the first byte the client is told, in the form
+// of its own stream, unless the backend told it already.
+func (r *relay) fail(err error) targets.Outcome {
+	a := r.attempt
+	o := a.broken(err)
+	if !r.open || r.err != nil {
+		return o
+	}
+	switch {
+	case r.scanner.Error() != nil:
+		_ = a.write(nil, true)
+	case a.draining():
+		_ = a.write(r.scanner.ErrorFrame("draining", "The gateway is stopping before the answer was complete."), true)
+	case o.Kind != targets.Canceled:
+		_ = a.write(r.scanner.ErrorFrame("upstream_failed", "The backend broke off before the answer was complete."), true)
+	}
+	return o
+}

@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/stamp/lifecycle"
+	"github.com/stampgate/stampgate/stamp/telemetry"
+)
+
+// run serves until ctx ends, drains, and then ends every goroutine.
+func (g *gateway) run(ctx context.Context, stack *lifecycle.Stack) error {
+	// The parts work on after ctx has ended: a drain needs them.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	parts, work := errgroup.WithContext(work)
+	if err := g.startPolicy(work, parts); err != nil {
+		stop()
+		return errors.Join(err, parts.Wait(), stack.Unwind(stopLimit))
+	}
+	g.startParts(work, parts)
+	if g.opt.Listening != nil {
+		g.opt.Listening(g.address)
+	}
+	g.log.Info().Str("url", g.address.URL).Str("admin_url", g.address.AdminURL).Msg("listening")
+
+	select {
+	case <-ctx.Done():
+	case <-work.Done(): // a part has failed: see what parts.Wait says
+	}
+	err := g.drain(stop)
+	stop()
+	return errors.Join(err, parts.Wait(), stack.Unwind(stopLimit))
+}
+
+// startPolicy brings the last good policy into force before the first request,
+// and then follows the source.
+func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error {
+	if file := g.cfg.Policy.File; file != "" {
+		if err := g.follower.ReadFile(file); err != nil {
+			return err
+		}
+		parts.Go(func() error { g.follower.WatchFile(work, file); return nil })
+		return nil
+	}
+	if err := g.follower.Load(); err != nil {
+		// Not fatal: etcd may have a good one. Until then the gateway is not ready.
+		g.log.Error().Err(err).Msg("cached policy not used")
+	}
+	parts.Go(func() error { return g.store.Watch(work, g.cfg.Boundary, g.follower) })
+	parts.Go(func() error {
+		return g.store.AnnouncePresence(work, g.cfg.Boundary, g.presence, g.follower.Changed())
+	})
+	return nil
+}
+
+func (g *gateway) startParts(work context.Context, parts *errgroup.Group) {
+	parts.Go(func() error { return g.credentials.Run(work) })
+	parts.Go(func() error { g.machine.Run(work, g.observe); return nil })
+	parts.Go(func() error { g.expireOrders(work); return nil })
+	if g.gossip != nil {
+		parts.Go(func() error { return g.runGossip(work) })
+	}
+	parts.Go(func() error {
+		if g.public.TLSConfig != nil {
+			return served(g.public.ServeTLS(g.publicL, "", ""))
+		}
+		return served(g.public.Serve(g.publicL))
+	})
+	if g.admin != nil {
+		parts.Go(func() error { return served(g.admin.Serve(g.adminL)) })
+	}
+}
+
+// served drops the errors that every stop has.
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || isClosed(err) {
+		return nil
+	}
+	return fmt.Errorf("serve: %w", err)
+}
+
+// expireOrders ends orders at their time; nothing arrives when one runs out.
+func (g *gateway) expireOrders(ctx context.Context) {
+	tick := time.NewTicker(health.Period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if next, ok := g.follower.NextExpiry(); ok && !now.Before(next) {
+				g.follower.Expire(now)
+			}
+		}
+	}
+}
+
+// presence is what the control plane shows of this gateway.
+func (g *gateway) presence() store.Presence {
+	s := g.follower.State()
+	summary := g.machine.Summary()
+	return store.Presence{
+		Gateway: g.cfg.Name, Region: g.cfg.Region, Version: telemetry.Version(),
+		AppliedSerial: s.AppliedSerial, AppliedDigest: s.AppliedDigest,
+		RefusedSerial: s.RefusedSerial, RefusedReason: s.RefusedReason,
+		Health: summary.Ready.String(), Draining: g.isDraining(), Started: g.started.UTC(),
+		URL: g.address.URL, AdminURL: g.address.AdminURL,
+	}
+}
+
+// drain is the written order of a stop: see lifecycle.Drain.
+func (g *gateway) drain(stop context.CancelFunc) error {
+	hurry := g.opt.Hurry
+	if hurry == nil {
+		hurry = context.Background()
+	}
+	err := lifecycle.Drain(hurry, lifecycle.Steps{
+		Unready: func() {
+			g.draining.Store(true)
+			g.machine.Drain()
+			g.notify(lifecycle.NotifyStopping)
+		},
+		Notice:        time.Duration(g.cfg.Drain.Notice),
+		StopAccepting: func(context.Context) error { return g.stopAccepting() },
+		Finish:        g.inflight.Wait,
+		Timeout:       time.Duration(g.cfg.Drain.Timeout),
+		Cut:           g.cut,
+		LeaveGossip:   g.leaveGossip,
+		Close: func(context.Context) error {
+			stop()
+			return g.closeServers()
+		},
+		Report: func(r lifecycle.StepReport) {
+			g.log.Info().Str("step", r.Step).Dur("took_ms", r.Took).Err(r.Err).Msg("drain")
+		},
+	})
+	if err != nil {
+		g.log.Warn().Err(err).Int("in_flight", g.inflight.Count()).Msg("drain was cut short")
+	}
+	return nil // a drain that had to cut streams is still a stop as asked for
+}
+
+// stopAccepting closes the public listener and lets kept-alive connections end
+// with their current answer.
+func (g *gateway) stopAccepting() error {
+	g.public.SetKeepAlivesEnabled(false)
+	if err := g.publicL.Close(); !isClosed(err) {
+		return err
+	}
+	return nil
+}
+
+// cut ends the streams that did not finish: each tells its client in its own
+// form.
+func (g *gateway) cut(ctx context.Context) error {
+	g.cutStreams(lifecycle.ErrDraining)
+	return g.inflight.Wait(ctx)
+}
+
+func (g *gateway) closeServers() error {
+	err := g.public.Close()
+	if g.admin != nil {
+		err = errors.Join(err, g.admin.Close())
+	}
+	if isClosed(err) {
+		return nil
+	}
+	return err
+}
+
+func (g *gateway) notify(how func() error) {
+	if err := how(); err != nil {
+		g.log.Warn().Err(err).Msg("the service manager was not told")
+	}
+}

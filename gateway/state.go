@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/lifecycle"
+)
+
+// orders is what the orders in force mean for this gateway. It never changes.
+type orders struct {
+	gateway bool // this gateway shall drain
+	region  bool // this gateway's region shall drain
+}
+
+// takeOrders puts the orders in force: which backends and regions get no new
+// work, and whether this gateway or its region is among them.
+func (g *gateway) takeOrders(all []store.Order) {
+	o := &orders{}
+	backends, regions := make(map[string]bool), make(map[geo.RegionID]bool)
+	for _, order := range all {
+		if order.Action != store.Drain {
+			continue
+		}
+		switch order.Kind {
+		case store.BackendOrder:
+			backends[order.Name] = true
+		case store.RegionOrder:
+			regions[geo.RegionID(order.Name)] = true
+			o.region = o.region || order.Name == string(g.cfg.Region)
+		case store.GatewayOrder:
+			o.gateway = o.gateway || order.Name == g.cfg.Name
+		}
+	}
+	g.ordered.Store(o)
+	g.registry.SetDrained(backends, regions)
+}
+
+// isDraining reports whether this gateway takes no new work, by signal or order.
+func (g *gateway) isDraining() bool { return g.draining.Load() || g.ordered.Load().gateway }
+
+// observe is what the health machine looks at, twice a second. It asks nobody
+// outside this process.
+func (g *gateway) observe(now time.Time) health.Inputs {
+	in := health.Inputs{
+		Now: now, Draining: g.isDraining(), RegionDrained: g.ordered.Load().region,
+	}
+	s := g.follower.Snapshot()
+	if s == nil {
+		return in
+	}
+	in.PolicyLoaded = true
+	in.CredentialsUsable = g.credentialsUsable()
+	if rules, ok := s.Stamp(g.cfg.Region); ok {
+		in.Choice = rules.Health
+	}
+	for r := range s.Routes() {
+		in.Routes = append(in.Routes, health.Route{
+			Name: r.Name, Required: r.Required, Availability: g.availability(now, s, r),
+		})
+	}
+	if in.CredentialsUsable && !in.Draining {
+		g.ready.Do(g.announceReady)
+	}
+	return in
+}
+
+// announceReady says once that requests are served from now on.
+func (g *gateway) announceReady() {
+	a := g.addresses()
+	g.log.Info().Str("url", a.URL).Str("admin_url", a.AdminURL).Str("gossip", a.Gossip).Msg("ready")
+	g.notify(lifecycle.NotifyReady)
+	if g.opt.Ready != nil {
+		g.opt.Ready(a)
+	}
+}
+
+// addresses adds what is known only once gossip listens.
+func (g *gateway) addresses() Addresses {
+	a := g.address
+	if g.gossip != nil {
+		if local := g.gossip.members.LocalAddr(); local.IsValid() {
+			a.Gossip = local.String()
+		}
+	}
+	return a
+}
+
+func isClosed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed) }
