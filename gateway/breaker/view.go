@@ -108,18 +108,6 @@ func (b *Breaker) Readmitted() time.Time { return b.whole.readmitted }
 // 0.1 on readmission, growing to 1 over 30 s.
 func (b *Breaker) Share(now time.Time) float64 { return b.whole.share(now) }
 
-// Badness orders ejected targets: the longer the client was kept out, the worse.
-func (b *Breaker) Badness(now time.Time, name uint64) time.Duration {
-	var worst time.Duration
-	if b.whole.at(now) != Closed {
-		worst = b.whole.wait
-	}
-	if c := b.find(nonzero(name)); c != nil && c.own.at(now) != Closed {
-		worst = max(worst, c.own.wait)
-	}
-	return worst
-}
-
 // Strays returns a set of clients, a bit for each value of the hash modulo 64,
 // that holds every client whose own circuit is not closed: what a lock-free
 // reader asks before it takes the lock.

@@ -3,9 +3,10 @@
 //
 // Retries that may cost a backend work are limited to a tenth of the first
 // attempts of the last 10 s. A reserve of ten, refilled at one a second, lets a
-// route with little traffic retry at all. Over a time t with f first attempts
-// there are therefore at most f/10 + 10 + t/1s retries: the reserve matters below
-// 10 requests a second and is 3 % at 30.
+// route with little traffic retry at all. It is a floor, not an addition: what it
+// gives counts against the tenth. Over a time t with f first attempts there are
+// therefore at most about max(f/10, t/1s) + 10 retries: the reserve matters only
+// below ten requests a second.
 //
 // The package is pure: time is passed in. A Budget is safe for concurrent use;
 // its lock is held for some additions.
@@ -30,9 +31,10 @@ type Budget struct {
 	mu     sync.Mutex // guards the fields below
 	start  time.Time  // of slot number 0
 	number int64      // of the newest slot
-	slots  [slots]struct{ first, retries uint32 }
+	slots  [slots]struct{ first, retries, free uint32 }
 	first  int // the sums over slots
 	retry  int
+	free   int
 	// spent is how much of the reserve is in use, as the time its refill takes;
 	// at is when that was true.
 	spent time.Duration
@@ -66,12 +68,25 @@ func (b *Budget) Withdraw(now time.Time) bool {
 	return true
 }
 
-// WithdrawShare takes one retry from the share alone. Attempts on targets that
-// are known to fail must not live on the reserve, which no success refills.
-func (b *Budget) WithdrawShare(now time.Time) bool {
+// Free counts a retry after a refusal that cost the backend nothing. It needs no
+// leave, but leaves less for WithdrawKnownBad.
+func (b *Budget) Free(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.withinShare(now) {
+	b.turn(now)
+	b.slots[b.number%slots].free++
+	b.free++
+}
+
+// WithdrawKnownBad takes one retry after an attempt on a target that was known to
+// fail, as happens when every target is. It gets half of the share, free retries
+// counted too, and nothing of the reserve, so that attempts in an outage of any
+// length and kind stay within 1.1 for each request.
+func (b *Budget) WithdrawKnownBad(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.turn(now)
+	if (b.retry+b.free+1)*2*share > b.first {
 		return false
 	}
 	b.take()
@@ -125,7 +140,8 @@ func (b *Budget) turn(now time.Time) {
 		s := &b.slots[i%slots]
 		b.first -= int(s.first)
 		b.retry -= int(s.retries)
-		s.first, s.retries = 0, 0
+		b.free -= int(s.free)
+		s.first, s.retries, s.free = 0, 0, 0
 	}
 	b.number = n
 }

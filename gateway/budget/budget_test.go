@@ -49,24 +49,47 @@ func TestShareIsATenthOfTenSeconds(t *testing.T) {
 	for range 100 {
 		b.First(noon)
 	}
-	n := 0
-	for b.WithdrawShare(noon) {
-		n++
+	for i := range 20 {
+		if !b.Withdraw(noon) {
+			t.Fatalf("retry %d refused: 100 first attempts allow 10, the reserve 10", i+1)
+		}
 	}
-	if n != 10 {
-		t.Errorf("%d retries for 100 first attempts, want 10", n)
+	if b.Withdraw(noon) {
+		t.Error("a retry beyond share and reserve")
 	}
 	for range 200 {
 		b.First(noon.Add(9 * time.Second))
 	}
-	if got := b.Left(noon.Add(10*time.Second - 1)); got != 30 { // 300/10 − 10 made, and the reserve of 10
-		t.Errorf("left %d, want 30", got)
+	if got := b.Left(noon.Add(10*time.Second - 1)); got != 19 { // 300/10 − 20 made, and 9 of the reserve refilled
+		t.Errorf("left %d, want 19", got)
 	}
 	if got := b.Left(noon.Add(10 * time.Second)); got != 30 { // 200/10, the first hundred and its retries forgotten
 		t.Errorf("left after 10 s %d, want 30", got)
 	}
 	if got := b.Left(noon.Add(19 * time.Second)); got != 10 {
 		t.Errorf("left after 19 s %d, want the reserve of 10", got)
+	}
+}
+
+func TestKnownBadTargetsGetHalfTheShareAndNoReserve(t *testing.T) {
+	var b Budget
+	if b.WithdrawKnownBad(noon) {
+		t.Error("a retry from the reserve")
+	}
+	for range 100 {
+		b.First(noon)
+	}
+	b.Free(noon)
+	b.Free(noon)
+	n := 0
+	for b.WithdrawKnownBad(noon) {
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d retries for 100 first attempts and 2 free retries, want 3", n)
+	}
+	if !b.Withdraw(noon) {
+		t.Error("free retries count against those for sound targets")
 	}
 }
 

@@ -93,13 +93,11 @@ func (s *Selection) passiveAllowed() bool {
 	return s.passiveOK
 }
 
-// forcible reports whether a request may be let through an open breaker now, and
-// how bad the target is.
-func (st *state) forcible(now time.Time, client uint64) (badness time.Duration, ok bool) {
+// forcible reports whether a request may be let through an open breaker now.
+func (st *state) forcible(now time.Time, client uint64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return max(st.health.Badness(now, client), st.identity.Badness(now, client)),
-		!st.health.Busy(now, client) && !st.identity.Busy(now, client)
+	return !st.health.Busy(now, client) && !st.identity.Busy(now, client)
 }
 
 // A Verdict says why nothing is left.

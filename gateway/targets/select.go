@@ -207,9 +207,10 @@ func (s *Selection) addTried(st *state) {
 }
 
 // force is for when nothing else is left: of the targets that breakers or alarms
-// keep out, the least bad takes the request, one at a time each.
+// keep out, the one whose last failure is the oldest takes the request, one at a
+// time each. So all are tried in turn, and the first to recover is found soon.
 func (s *Selection) force() (Ticket, bool) {
-	bestTier, best, badness := -1, 0, time.Duration(0)
+	bestTier, best, oldest := -1, 0, int64(always)
 	for i := range s.plan.tiers {
 		t := &s.plan.tiers[i]
 		if t.passive && !s.passiveAllowed() {
@@ -219,9 +220,8 @@ func (s *Selection) force() (Ticket, bool) {
 			if w := s.blocked(t, j); w != ejected && w != awaitingOwner || s.hasTried(st) {
 				continue
 			}
-			b, ok := st.forcible(s.now, s.client)
-			if ok && (bestTier < 0 || b < badness) {
-				bestTier, best, badness = i, j, b
+			if failed := st.failed.Load(); failed < oldest && st.forcible(s.now, s.client) {
+				bestTier, best, oldest = i, j, failed
 			}
 		}
 	}
@@ -238,18 +238,21 @@ func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
 	switch {
 	case !o.Kind.failure() && !o.Kind.refusal():
 		return false
+	case o.Kind == Throttled, o.Kind == DeploymentMissing:
+		return true
 	case o.Kind.refusal() && !s.forced:
+		s.plan.budget.Free(now)
 		return true
 	case o.Kind.refusal():
 		// It cost nothing, but the target was known to fail: an outage in which
 		// every request tries every target would multiply the load all the same.
-		return s.withdraw(now, true)
+		return s.withdraw(now)
 	}
 	s.costly++
 	if s.costly >= maxAttempts(s.req.Route) || !s.repeatable(o) {
 		return false
 	}
-	return s.withdraw(now, s.forced)
+	return s.withdraw(now)
 }
 
 // repeatable: a request that may have reached the backend in full is repeated
@@ -266,9 +269,9 @@ func (s *Selection) repeatable(o Outcome) bool {
 	return s.req.Route.RepeatAmbiguous
 }
 
-func (s *Selection) withdraw(now time.Time, shareOnly bool) bool {
-	if shareOnly {
-		s.withdrawn = s.plan.budget.WithdrawShare(now)
+func (s *Selection) withdraw(now time.Time) bool {
+	if s.forced {
+		s.withdrawn = s.plan.budget.WithdrawKnownBad(now)
 	} else {
 		s.withdrawn = s.plan.budget.Withdraw(now)
 	}

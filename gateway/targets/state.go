@@ -54,6 +54,7 @@ type state struct {
 	rampFrom     atomic.Int64  // readmitted; never: not of late
 	suspectUntil atomic.Int64  // never: the last outcome was no failure
 	succeeded    atomic.Int64  // the last success
+	failed       atomic.Int64  // the last failure
 	headroom     atomic.Uint32 // share of the limits left, as float32 bits
 	headroomTo   atomic.Int64  // until when that is believed
 
@@ -77,7 +78,7 @@ func newState(base time.Time, key policy.Key) *state {
 		}
 	}
 	for _, a := range [...]*atomic.Int64{
-		&st.gatedUntil, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil, &st.succeeded,
+		&st.gatedUntil, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil, &st.succeeded, &st.failed,
 		&st.headroomTo, &st.missingUntil, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
 	} {
 		a.Store(never)

@@ -74,6 +74,7 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 		}
 	case o.Kind.failure():
 		st.suspectUntil.Store(at + int64(suspectFor))
+		st.failed.Store(at)
 		if o.Kind == FirstByteTimeout {
 			st.latency.add(at, now.Sub(t.started))
 		}
