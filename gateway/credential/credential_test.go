@@ -431,7 +431,7 @@ func TestSecretsStayHidden(t *testing.T) {
 		if !strings.Contains(text, "unexpected answer") || !strings.Contains(text, "[masked]") {
 			t.Fatalf("the fault is not in the output: %s", text)
 		}
-		for _, part := range strings.Split(canary, ".") {
+		for part := range strings.SplitSeq(canary, ".") {
 			if strings.Contains(text, part) {
 				t.Errorf("%s in %s", part, text)
 			}

@@ -54,7 +54,7 @@ func readKey(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	b, err := io.ReadAll(io.LimitReader(file, maxKey+1))
 	return string(b), err
 }

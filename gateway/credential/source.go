@@ -111,7 +111,7 @@ func (src *source) Apply(h http.Header) error {
 // firstRead fetches what needs no network, so that it is there at once.
 func (src *source) firstRead() {
 	if src.local {
-		src.renew(context.Background(), false)
+		_, _ = src.renew(context.Background(), false) // noted as the source's fault
 	}
 }
 
@@ -201,9 +201,9 @@ func (src *source) setFault(text string) {
 		src.faultSince = now
 	}
 	src.mu.Unlock()
-	switch {
-	case text == had:
-	case text == "":
+	switch text {
+	case had:
+	case "":
 		src.log.Info().Str("credential", src.id.String()).Strs("backends", backends).Msg("credential fetched")
 	default:
 		src.log.Warn().Str("credential", src.id.String()).Strs("backends", backends).Str("fault", text).Msg("credential not fetched")

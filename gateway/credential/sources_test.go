@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,7 +62,7 @@ func write(t *testing.T, name, content string) {
 // takes long runs of letters and digits for secrets.
 func keyFile(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sg-")
+	dir, err := os.MkdirTemp("", "sg-") //nolint:usetesting // t.TempDir is too long a name, see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +166,10 @@ func TestKeysGoWhereTheBackendLooks(t *testing.T) {
 	}
 }
 
+// ownScope is an audience that no other test, nor an earlier run of this one, has
+// used: the token cache of azidentity belongs to the process.
+func ownScope() string { return fmt.Sprintf("https://x%d.example/.default", time.Now().UnixNano()) }
+
 // identityEndpoint is the identity endpoint of an app platform, which
 // azidentity finds through the environment.
 type identityEndpoint struct {
@@ -205,8 +210,8 @@ func newIdentityEndpoint(t *testing.T) *identityEndpoint {
 func TestManagedIdentityByAzidentity(t *testing.T) {
 	e := newIdentityEndpoint(t)
 	const id = "33333333-3333-4333-8333-333333333333"
-	// The token cache of azidentity belongs to the process: a scope of our own.
-	snap := compile(t, "credential: {managedIdentity: {clientID: "+id+"}}\n    scope: https://managed.example/.default")
+	scope := ownScope()
+	snap := compile(t, "credential: {managedIdentity: {clientID: "+id+"}}\n    scope: "+scope)
 	set := New(Config{})
 	set.Advance(snap)
 	start(t, set)
@@ -219,7 +224,7 @@ func TestManagedIdentityByAzidentity(t *testing.T) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !strings.Contains(e.last, "client_id="+id) || !strings.Contains(e.last, "resource=https%3A%2F%2Fmanaged.example") {
+	if !strings.Contains(e.last, "client_id="+id) || !strings.Contains(e.last, "resource="+url.QueryEscape(strings.TrimSuffix(scope, "/.default"))) {
 		t.Errorf("asked with %s", e.last)
 	}
 	if n := e.requests.Load(); n != 1 {
@@ -231,7 +236,7 @@ func TestManagedIdentityByAzidentity(t *testing.T) {
 func TestAFreshTokenIsNotFromTheCache(t *testing.T) {
 	e := newIdentityEndpoint(t)
 	f := &tokenFetcher{
-		credential: policy.Credential{ManagedIdentity: &policy.ManagedIdentity{}}, scope: "https://fresh.example/.default",
+		credential: policy.Credential{ManagedIdentity: &policy.ManagedIdentity{}}, scope: ownScope(),
 		newToken: azureToken(false), timeout: 10 * time.Second,
 	}
 	for i, fresh := range []bool{false, false, true, false} {
@@ -247,7 +252,7 @@ func TestAFreshTokenIsNotFromTheCache(t *testing.T) {
 func TestManagedIdentityThatFails(t *testing.T) {
 	e := newIdentityEndpoint(t)
 	e.fail.Store(true)
-	snap := compile(t, "credential: {managedIdentity: {}}\n    scope: https://failing.example/.default")
+	snap := compile(t, "credential: {managedIdentity: {}}\n    scope: "+ownScope())
 	set := New(Config{})
 	set.Advance(snap)
 	start(t, set)
@@ -270,7 +275,7 @@ func TestManagedIdentityThatHangs(t *testing.T) {
 	defer close(release)
 	t.Setenv("IDENTITY_ENDPOINT", e.URL)
 	t.Setenv("IDENTITY_HEADER", "x")
-	snap := compile(t, "credential: {managedIdentity: {}}\n    scope: https://hanging.example/.default")
+	snap := compile(t, "credential: {managedIdentity: {}}\n    scope: "+ownScope())
 	set := New(Config{TokenTimeout: 50 * time.Millisecond})
 	set.Advance(snap)
 	start(t, set)

@@ -522,3 +522,20 @@ func BenchmarkReplaceModel(b *testing.B) {
 		buf = ReplaceModel(buf[:0], body, &scan, "gpt-4o-a")
 	}
 }
+
+// A request's body is scanned and its model replaced without a byte of garbage
+// beside the caller's own buffer.
+func TestScanningAllocatesNothing(t *testing.T) {
+	body := benchBody(4 << 10)
+	buf := make([]byte, 0, len(body)+64)
+	n := testing.AllocsPerRun(100, func() {
+		b, err := ScanBody(body, DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf = ReplaceModel(buf[:0], body, &b, "gpt-4o-a")
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -3,6 +3,7 @@ package operation
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -193,10 +194,8 @@ func (m *Match) readQuery(raw string) *Error {
 		if err1 != nil || err2 != nil {
 			return bad("the query has an escape that is not allowed")
 		}
-		for _, s := range seen[:count] {
-			if s == name {
-				return duplicate(m.Operation, name)
-			}
+		if slices.Contains(seen[:count], name) {
+			return duplicate(m.Operation, name)
 		}
 		seen[count] = name
 		count++
@@ -227,12 +226,7 @@ func (m *Match) takeParam(name, value string) *Error {
 const apiVersion = "api-version"
 
 func (op *Operation) passes(param string) bool {
-	for _, q := range op.query {
-		if q == param {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(op.query, param)
 }
 
 func duplicate(op *Operation, name string) *Error {

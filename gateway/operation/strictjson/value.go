@@ -154,11 +154,11 @@ func (w *Walk) text() (start, end int, escaped, ok bool) {
 		if w.pos >= len(w.data) {
 			return 0, 0, false, w.truncated()
 		}
-		switch c := w.data[w.pos]; {
-		case c == '"':
+		switch w.data[w.pos] {
+		case '"':
 			w.pos++
 			return start, w.pos - 1, escaped, true
-		case c == '\\':
+		case '\\':
 			escaped = true
 			if !w.escape() {
 				return 0, 0, false, false
@@ -276,6 +276,7 @@ func hexDigit(c byte) rune {
 }
 
 // number passes over a number as the grammar has it: -0.5e+10, not .5, 01 or NaN.
+// One that the input ends in may go on.
 func (w *Walk) number() bool {
 	if w.data[w.pos] == '-' {
 		w.pos++
@@ -301,7 +302,12 @@ func (w *Walk) number() bool {
 		if w.pos < len(w.data) && (w.data[w.pos] == '+' || w.data[w.pos] == '-') {
 			w.pos++
 		}
-		return w.digits()
+		if !w.digits() {
+			return false
+		}
+	}
+	if w.pos >= len(w.data) {
+		return w.truncated()
 	}
 	return true
 }
