@@ -166,13 +166,14 @@ func (p *process) serve(ctx context.Context) error {
 		MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:       telemetry.StdLog(p.log),
 	}
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	failed := make(chan error, 1+len(p.servers))
+	stopped := make(chan struct{})
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer close(stopped)
 	wg.Go(func() {
 		if err := srv.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
-			fail(fmt.Errorf("serve: %w", err))
+			failed <- fmt.Errorf("serve: %w", err)
 		}
 	})
 	for b, etcd := range p.servers {
@@ -180,22 +181,22 @@ func (p *process) serve(ctx context.Context) error {
 			select {
 			case err, ok := <-etcd.Err():
 				if ok {
-					fail(fmt.Errorf("embedded etcd of %s: %w", b, err))
+					failed <- fmt.Errorf("embedded etcd of %s: %w", b, err)
 				}
-			case <-ctx.Done():
+			case <-stopped:
 			}
 		})
 	}
 	p.ready()
-	<-ctx.Done()
-	p.log.Info().Msg("stopping")
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-failed:
+	}
+	p.log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopping")
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	err = srv.Shutdown(end)
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		err = errors.Join(cause, err)
-	}
-	return err
+	return errors.Join(failure, srv.Shutdown(end))
 }
 
 func (p *process) ready() {
