@@ -51,9 +51,9 @@ stack.json, which says how to reach everything. It is written when every gateway
 has served a request and taken away when the stack stops. Each start begins
 anew, unless --keep-state: then keys, published policies and ports stay.
 
-Ports: one block of 500 from --ports on: +0 control plane, +1 etcd, +2 simulator
-control API, +3 all simulated instances (each on an address of its own, 127.0.10.1
-and on), +100 and on gateways, +200 and on their admin listeners, +300 and on
+Ports: one block of 500 from --ports on: +0 control plane, +1 simulator control
+API, +2 all simulated instances (each on an address of its own, 127.0.10.1 and on),
++10 and on the etcd of each boundary, +100 and on gateways, +200 and on their admin listeners, +300 and on
 gossip. Without --ports it is the first wholly free block of 18000, 18500 …
 
 Ctrl-C stops all of it. A process that dies is reported with its last log lines

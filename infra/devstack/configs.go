@@ -20,7 +20,7 @@ type object map[string]any
 func controlPlaneConfig(c Config, p plan) object {
 	boundaries := object{}
 	for _, b := range p.Boundaries {
-		boundaries[string(b.Name)] = object{}
+		boundaries[string(b.Name)] = object{"embedded": object{"listen": b.Etcd}}
 	}
 	return object{
 		"listen":                p.ControlPlane,
@@ -28,7 +28,7 @@ func controlPlaneConfig(c Config, p plan) object {
 		"tokenFile":             c.path("keys", controlPlaneTokenName),
 		"signingKeyFile":        c.path("keys", "signing.key"),
 		"boundaries":            boundaries,
-		"embedded":              object{"dir": c.path("etcd"), "listen": p.Etcd},
+		"embedded":              object{"dir": c.path("etcd")},
 		"allowLoopbackBackends": true,
 	}
 }

@@ -99,6 +99,9 @@ func (c Config) Validate() error {
 	if len(c.Boundaries) == 0 {
 		fault("no boundary is asked for: name one with --boundaries, such as eu")
 	}
+	if len(c.Boundaries) > maxBoundaries {
+		fault("%d boundaries, want at most %d", len(c.Boundaries), maxBoundaries)
+	}
 	var seen []geo.Boundary
 	gateways := 0
 	for _, b := range c.Boundaries {

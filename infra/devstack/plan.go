@@ -18,14 +18,15 @@ const (
 	blockSize       = 500
 
 	offControlPlane = 0
-	offEtcd         = 1
-	offSimControl   = 2
-	offInstance     = 3   // the same for all instances: each has an address of its own
+	offSimControl   = 1
+	offInstance     = 2   // the same for all instances: each has an address of its own
+	offEtcd         = 10  // plus the boundary's number, from 0
 	offPublic       = 100 // plus the gateway's number, from 1
 	offAdmin        = 200
 	offGossip       = 300
 
-	maxGateways = 99
+	maxGateways   = 99
+	maxBoundaries = 90
 )
 
 // A plan says what runs where. It is made by layOut from the configuration and
@@ -33,7 +34,6 @@ const (
 type plan struct {
 	PortBase     int            `json:"portBase"`
 	ControlPlane string         `json:"controlPlane"` // addresses are host:port
-	Etcd         string         `json:"etcd"`
 	SimControl   string         `json:"simControl"`
 	Boundaries   []boundaryPlan `json:"boundaries"`
 }
@@ -41,6 +41,7 @@ type plan struct {
 type boundaryPlan struct {
 	Name     geo.Boundary   `json:"name"`
 	Regions  []geo.RegionID `json:"regions"`
+	Etcd     string         `json:"etcd"`
 	Gateways []gatewayPlan  `json:"gateways"`
 	Backends []backendPlan  `json:"backends"`
 }
@@ -84,12 +85,11 @@ func layOut(boundaries []Boundary, portBase int) plan {
 	p := plan{
 		PortBase:     portBase,
 		ControlPlane: at(home, offControlPlane),
-		Etcd:         at(home, offEtcd),
 		SimControl:   at(home, offSimControl),
 	}
 	number := 0
 	for bi, b := range boundaries {
-		bp := boundaryPlan{Name: b.Name, Regions: b.Regions}
+		bp := boundaryPlan{Name: b.Name, Regions: b.Regions, Etcd: at(home, offEtcd+bi)}
 		for ri, region := range b.Regions {
 			for n := range b.GatewaysPerStamp {
 				number++
@@ -132,10 +132,10 @@ type listener struct {
 func (p plan) listeners() []listener {
 	out := []listener{
 		{addr: p.ControlPlane, who: "the control plane"},
-		{addr: p.Etcd, who: "etcd"},
 		{addr: p.SimControl, who: "the simulator's control API"},
 	}
 	for _, b := range p.Boundaries {
+		out = append(out, listener{addr: b.Etcd, who: "the etcd of " + string(b.Name)})
 		for _, g := range b.Gateways {
 			out = append(out,
 				listener{addr: g.Public, who: "gateway " + g.Name},

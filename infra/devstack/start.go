@@ -95,10 +95,14 @@ func (s *stack) startControlPlane() (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	addrs := []string{s.plan.ControlPlane}
+	for _, b := range s.plan.Boundaries {
+		addrs = append(addrs, b.Etcd)
+	}
 	return s.launch(command{
 		name: "controlplane", path: s.bin.controlPlane, args: []string{"--config", file},
 		env: environment(os.Environ()),
-	}, s.plan.ControlPlane, s.plan.Etcd)
+	}, addrs...)
 }
 
 // startSimulator also returns the secret that the simulated managed identity
