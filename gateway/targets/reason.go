@@ -16,6 +16,7 @@ const (
 	awaitingOwner // to be probed, by another gateway of the stamp
 	missing       // the deployment does not exist
 	drained
+	elsewhere // on another backend than the one the request is pinned to
 )
 
 // probeGrace is how long others wait for the owner of a probe. Gossip needs 1 s.
@@ -24,6 +25,9 @@ const probeGrace = 5 * time.Second
 // blocked says what keeps a target from this request, tried or not.
 func (s *Selection) blocked(t *tier, j int) reason {
 	st := t.states[j]
+	if s.req.Backend != "" && t.targets[j].Backend != s.req.Backend {
+		return elsewhere
+	}
 	if d := s.reg.drains.Load(); d != nil && d.excludes(t.targets[j], t.passive) {
 		return drained
 	}
@@ -145,7 +149,7 @@ func (s *Selection) Verdict(now time.Time) Verdict {
 			case fine, awaitingOwner:
 				sound = sound || !st.tender.Load()
 				freeOther = min(freeOther, s.at+int64(unknownRetryAfter))
-			case drained:
+			case drained, elsewhere:
 			}
 		}
 	}

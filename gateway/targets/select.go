@@ -17,6 +17,7 @@ type Request struct {
 	Region    geo.RegionID
 	Client    string // the client's name: evidence of a failure is counted by client
 	Stateless bool   // repeating it does no harm but cost
+	Backend   string // if set, the only backend that may serve it: it holds the object
 }
 
 // The classes of targets for one request, best first. Up to suspect they decide

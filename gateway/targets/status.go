@@ -117,7 +117,7 @@ func (r *Registry) Serves(now time.Time, req Request) Availability {
 					return OwnAvailable
 				}
 				passive = true
-			case ejected, awaitingOwner, missing, drained:
+			case ejected, awaitingOwner, missing, drained, elsewhere:
 			}
 		}
 	}
@@ -261,6 +261,8 @@ func (s *Selection) excuse(t *tier, j int) (string, time.Duration) {
 		return "breaker open for this client", 0
 	case awaitingOwner:
 		return "waits for another gateway's probe", 0
+	case elsewhere:
+		return "another backend holds the object", 0
 	case fine:
 	}
 	if st.tender.Load() {

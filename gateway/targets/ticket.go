@@ -78,7 +78,6 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 		if o.Kind == FirstByteTimeout {
 			st.latency.add(at, now.Sub(t.started))
 		}
-	case o.Kind == DeploymentMissing:
 	}
 	t.change(now, func() { t.learn(now, o) })
 }
