@@ -118,9 +118,9 @@ func compare(t interface{ Fatalf(string, ...any) }, m *health.Machine, ref *mode
 	}
 }
 
-// Every one of the 64 combinations of six faults is entered from every one of
-// the 64 and left towards it, held until it must show, and left again, under each of the policy's
-// four choices; every other history starts in the fault.
+// Each pair of the 64 combinations of six faults: the second is entered from the
+// first, held until it must show, and left towards the first again, under each of
+// the policy's four choices. Every other history starts in the fault.
 func TestEveryCombinationOfSixFaultsAgreesWithTheModel(t *testing.T) {
 	for _, choice := range choices() {
 		for from := range 64 {
