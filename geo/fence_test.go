@@ -66,6 +66,22 @@ func TestEveryFalseClaimIsNamed(t *testing.T) {
 	}
 }
 
+func TestPrivateAddressesAreAskedForWhereTheyAreRequired(t *testing.T) {
+	f := testFence(t, func(r *Residency) { r.RequirePrivateAddresses = true; r.AllowLoopback = true })
+	site := goodSite()
+	if _, err := f.Admit(site); !slices.Equal(fieldsOf(err), []string{"addresses"}) {
+		t.Errorf("without addresses: %v", err)
+	}
+	site.Addresses = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/24")}
+	if _, err := f.Admit(site); err != nil {
+		t.Errorf("with addresses: %v", err)
+	}
+	site.Addresses, site.Endpoint = nil, "http://127.0.0.1:8080"
+	if _, err := f.Admit(site); err != nil {
+		t.Errorf("this machine needs none: %v", err)
+	}
+}
+
 func TestPlaceDecides(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Site)
@@ -141,6 +157,7 @@ func TestReachDecides(t *testing.T) {
 		}, true},
 		"an emptied zone holds no region":        {DataZoneStandard, "swedencentral", func(r *Residency) { r.DataZones = map[string][]Country{"EU": {}} }, false},
 		"a second, narrow zone is no way out":    {DataZoneStandard, "swedencentral", func(r *Residency) { r.DataZones = map[string][]Country{"eu": {"SE"}} }, false},
+		"a zone that is not the first":           {DataZoneStandard, "eastus2", func(r *Residency) { r.Countries = []Country{"US"} }, true},
 		"an unknown type":                        {"Turbo", "swedencentral", whole, false},
 		"a type in other letters":                {"standard", "swedencentral", whole, false},
 		"at rest: Global is accepted":            {GlobalStandard, "swedencentral", func(r *Residency) { r.Processing = AtRest }, true},

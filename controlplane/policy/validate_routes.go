@@ -156,6 +156,7 @@ func (c *check) writtenTiers(path string, r *Route) map[geo.RegionID][]CompiledT
 				c.used[t] = true
 			}
 		}
+		targets = slices.Clip(targets) // shared by stamps: nobody may append in place
 		for region := range c.stampAt {
 			if (tier.Region == "" || tier.Region == region) && len(targets) > 0 {
 				tiers[region] = append(tiers[region], CompiledTier{Targets: targets, Passive: allElsewhere(targets, region)})
@@ -233,7 +234,7 @@ func (c *check) gatherTiers(mv modelVersion) map[geo.RegionID][]CompiledTier {
 		}
 		for _, p := range order {
 			if group := groups[p]; len(group) > 0 {
-				tiers[region] = append(tiers[region], CompiledTier{Targets: group, Passive: p.region != region})
+				tiers[region] = append(tiers[region], CompiledTier{Targets: slices.Clip(group), Passive: p.region != region})
 				for _, t := range group {
 					c.used[t] = true
 				}
