@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,7 @@ type Server struct {
 	// serving is set between start and stop: only then do etcd's warnings mean
 	// something, outside it complains of its own doing.
 	serving *atomic.Bool
+	close   func() // once: etcd panics the second time
 }
 
 // Start runs an etcd and waits until it serves, or until ctx ends.
@@ -109,7 +111,7 @@ func start(ctx context.Context, cfg Config, client url.URL, log zerolog.Logger) 
 		return nil, err
 	}
 	serving.Store(true)
-	return &Server{etcd: etcd, endpoint: "http://" + etcd.Clients[0].Addr().String(), serving: serving}, nil
+	return &Server{etcd: etcd, endpoint: "http://" + etcd.Clients[0].Addr().String(), serving: serving, close: sync.OnceFunc(etcd.Close)}, nil
 }
 
 // only lets lines through while a condition holds.
@@ -128,10 +130,10 @@ func (s *Server) Endpoints() []string { return []string{s.endpoint} }
 // Err yields an error if the server fails while it runs.
 func (s *Server) Err() <-chan error { return s.etcd.Err() }
 
-// Close ends the server and waits for it.
+// Close ends the server and waits for it. It may be called again.
 func (s *Server) Close() {
 	s.serving.Store(false)
-	s.etcd.Close()
+	s.close()
 }
 
 // Compact forgets what was before the newest revision, as happens by itself

@@ -26,7 +26,7 @@ var (
 
 // A reflector keeps a copy of a range of keys, by these rules:
 //
-//   - A session lists the whole range at one revision and watches from the next;
+//   - A session lists the whole range at one revision and watches what follows;
 //     whatever goes wrong ends it, and the next one lists again. So there is one
 //     path, and it is walked every few minutes also when all is well.
 //   - The revision moves only by a list or an applied event, never because time
@@ -129,7 +129,10 @@ func (r *reflector) session(ctx context.Context, client *clientv3.Client) error 
 	relist := time.NewTimer(timing.Relist*4/5 + rand.N(timing.Relist*2/5+1))
 	defer relist.Stop()
 
-	events := client.Watch(wctx, r.from, clientv3.WithRange(r.to), clientv3.WithRev(r.revision+1), clientv3.WithFragment())
+	// From the listed revision and not from the next: a server gives no sign of
+	// life on a watch that begins in its future, and where nobody writes, the
+	// next revision stays there. What is replayed of this one, take leaves out.
+	events := client.Watch(wctx, r.from, clientv3.WithRange(r.to), clientv3.WithRev(r.revision), clientv3.WithFragment())
 	wg.Go(func() { askForProgress(wctx, client, timing.Progress) })
 	for {
 		select {

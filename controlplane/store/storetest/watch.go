@@ -184,20 +184,4 @@ func watchFaultContract(t *testing.T, b *bench) {
 		p.Blackhole(false)
 		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 	})
-	t.Run("a quiet watch stays connected", func(t *testing.T) {
-		b := b.sub(t)
-		b.publish(t, "one")
-		timing := quick()
-		timing.Progress, timing.Silence = 50*time.Millisecond, 400*time.Millisecond
-		r := b.watch(t, b.open(t, store.Config{Timing: timing}))
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
-		// Ten times the silence that ends a watch pass. Without progress requests
-		// it would be interrupted some eight times; two are left to a machine
-		// that stands still for a while.
-		quiet := time.Now().Add(4 * time.Second)
-		eventually(t, "ten silences long", func() bool { return time.Now().After(quiet) })
-		if _, n := r.Online(); n > 2+2*2 {
-			t.Errorf("Connected was called %d times", n)
-		}
-	})
 }
