@@ -171,11 +171,11 @@ func (d *decoder) head() Report {
 
 func (d *decoder) target(before string) TargetReport {
 	t := TargetReport{Origin: d.str(maxOrigin)}
-	switch {
-	case t.Origin == "":
+	switch t.Origin {
+	case "":
 		t.Origin = before
 		d.check(before != "", errOrder)
-	case t.Origin == before:
+	case before:
 		d.check(false, errOrder) // it should have been left out
 	}
 	t.Deployment = d.str(maxDeployment)

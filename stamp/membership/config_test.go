@@ -145,13 +145,13 @@ func TestParseKeys(t *testing.T) {
 	if keys, err := parseKeys([]byte("# primary\r\n\n" + line(1) + "  " + line(2))); err != nil || len(keys) != 2 || keys[0][0] != 1 {
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
-	many := ""
+	var many strings.Builder
 	for i := range maxKeys + 1 {
-		many += line(i)
+		many.WriteString(line(i))
 	}
 	for name, text := range map[string]string{
 		"empty": "", "comments only": "# x\n", "16 bytes": base64.StdEncoding.EncodeToString(make([]byte, 16)),
-		"twice": line(1) + line(1), "too many": many, "not base64": strings.Repeat("!", 44),
+		"twice": line(1) + line(1), "too many": many.String(), "not base64": strings.Repeat("!", 44),
 	} {
 		if _, err := parseKeys([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)

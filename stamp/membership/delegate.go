@@ -147,6 +147,8 @@ type pingWatch struct{ last atomic.Int64 } // UnixNano of the last answer or new
 // second apart, eight when memberlist takes itself for unwell.
 const udpSilence = 20 * time.Second
 
+var errNoUDP = errors.New("no probe was answered by packet for 20 s")
+
 func (p *pingWatch) seen(now time.Time) { p.last.Store(now.UnixNano()) }
 
 func (p *pingWatch) silent(now time.Time) bool {

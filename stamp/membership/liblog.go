@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,8 +12,9 @@ import (
 // refused in words alone, so this is where that is counted; and it writes a
 // line for each bad packet, so this is where a flood of them stops.
 type libraryLog struct {
-	to    io.Writer
-	drops *drops
+	to      io.Writer
+	drops   *drops
+	closing atomic.Bool // what memberlist says while its sockets close is no news
 
 	mu    sync.Mutex // guards the fields below; never held across a call out
 	since time.Time
@@ -27,6 +29,9 @@ const (
 
 // Write implements io.Writer; each call is one line.
 func (l *libraryLog) Write(p []byte) (int, error) {
+	if l.closing.Load() {
+		return len(p), nil
+	}
 	if bytes.Contains(p, []byte("[DEBUG]")) {
 		return l.to.Write(p)
 	}

@@ -95,6 +95,7 @@ type Membership struct {
 	speech  *speech
 	peers   *peers
 	pings   pingWatch
+	library *libraryLog
 
 	running atomic.Bool
 	started chan struct{} // closed when the sockets listen
@@ -151,6 +152,7 @@ func (m *Membership) configure() error {
 	}
 	m.log = m.cfg.Logger.With().Str("gossip_label", m.label).Logger()
 	m.drops = new(drops)
+	m.library = &libraryLog{drops: m.drops}
 	m.table = newTable(m.id, m.label, m.drops)
 	m.speech = newSpeech(m)
 	m.peers = newPeers(m.cfg.PeersFile)
@@ -221,10 +223,8 @@ func clusterLabel(b geo.Boundary, r geo.RegionID) (string, error) {
 }
 
 func validName(name string) error {
-	bad := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
-	}
-	if name == "" || len(name) > maxName || strings.ContainsFunc(name, bad) {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	if name == "" || len(name) > maxName || strings.Trim(name, allowed) != "" {
 		return fmt.Errorf("name = %q, want 1 to %d letters, digits, dots, hyphens or underscores", name, maxName)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -21,12 +20,6 @@ const (
 	streamTimeout = 2 * time.Second
 	leaveTimeout  = 3 * time.Second
 	keysEvery     = 5 * time.Second
-	rejoinEvery   = 15 * time.Second
-	joinsAtOnce   = 8
-	joinsPerRound = 64
-	// joinedLately is how long a successful join of an address that is still no
-	// member, such as one that is translated, counts for nothing.
-	joinedLately = time.Minute
 )
 
 // Run joins the stamp and stays in it until ctx ends; then it leaves. It owns
@@ -54,7 +47,7 @@ func (m *Membership) Run(ctx context.Context) error {
 
 	var wg sync.WaitGroup
 	wg.Go(func() { m.speech.run(ctx, list) })
-	wg.Go(func() { m.keepJoined(ctx, list, own) })
+	wg.Go(func() { newJoiner(m, list, own).run(ctx) })
 	if m.keys != nil {
 		wg.Go(func() { m.watchKeys(ctx) })
 	}
@@ -62,6 +55,7 @@ func (m *Membership) Run(ctx context.Context) error {
 	if err := list.Leave(leaveTimeout); err != nil {
 		m.log.Warn().Err(err).Msg("gossip left without telling peers")
 	}
+	m.library.closing.Store(true)
 	err = list.Shutdown()
 	wg.Wait()
 	m.running.Store(false)
@@ -110,7 +104,8 @@ func (m *Membership) listConfig() *memberlist.Config {
 	// A packet already goes by TCP; a second way over TCP tests nothing.
 	conf.DisableTcpPings = m.cfg.TCPOnly
 	logger := telemetry.StdLog(m.log)
-	logger.SetOutput(&libraryLog{to: logger.Writer(), drops: m.drops})
+	m.library.to = logger.Writer()
+	logger.SetOutput(m.library)
 	conf.Logger = logger
 	return conf
 }
@@ -180,127 +175,6 @@ func (m *Membership) listenOn(conf *memberlist.Config) (memberlist.Transport, ui
 		return nil, 0, err
 	}
 	return t, uint16(t.GetAutoBindPort()), nil
-}
-
-// keepJoined looks for members that we do not have, so that any partition
-// heals: memberlist itself forgets a peer that was away for half a minute. It
-// looks at once after boot, often while there is progress, else every 15 s.
-func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist, own func(netip.AddrPort) bool) {
-	lately := make(map[netip.AddrPort]time.Time)
-	soon := time.Second // the next pause, while doubling up to rejoinEvery
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		if m.joinRound(ctx, list, own, lately) {
-			soon = time.Second
-		} else if soon < rejoinEvery {
-			m.exchange(list)
-		}
-		if err := m.peers.save(time.Now()); err != nil {
-			m.log.Warn().Err(err).Msg("gossip peers not saved")
-		}
-		pause := min(soon, rejoinEvery)
-		soon *= 2
-		if pause == rejoinEvery {
-			soon = rejoinEvery
-		}
-		// A fifth to and fro, so that gateways that started together spread.
-		timer.Reset(pause*4/5 + rand.N(pause*2/5))
-	}
-}
-
-// joinRound tries each known address that is not a live member's. It returns
-// whether it reached one that it had not reached lately.
-func (m *Membership) joinRound(ctx context.Context, list *memberlist.Memberlist, own func(netip.AddrPort) bool, lately map[netip.AddrPort]time.Time) bool {
-	v := m.View()
-	now := time.Now()
-	known := m.peers.addrs(v.Members, v.Self.Name, now)
-	known = append(known, m.resolveSeeds(ctx)...)
-	try := candidates(known, v.Members, own, joinsPerRound, func(a []netip.AddrPort) {
-		rand.Shuffle(len(a), func(i, j int) { a[i], a[j] = a[j], a[i] })
-	})
-	reached := m.joinAll(ctx, list, try)
-	for a, at := range lately {
-		if now.Sub(at) > joinedLately {
-			delete(lately, a)
-		}
-	}
-	progress := false
-	for _, a := range reached {
-		if _, ok := lately[a]; !ok {
-			progress = true
-			lately[a] = now
-		}
-	}
-	return progress
-}
-
-// exchange compares all that is known with one random member. Gateways that
-// start together miss some of each other, since a stamp of up to nine repeats
-// its news only four times; memberlist's own exchange comes after half a minute.
-func (m *Membership) exchange(list *memberlist.Memberlist) {
-	for _, n := range m.speech.some(1) {
-		_, err := list.Join([]string{n.Address()})
-		m.metrics.joined.WithLabelValues(result(err)).Inc()
-	}
-}
-
-func (m *Membership) resolveSeeds(ctx context.Context) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, s := range m.seeds {
-		addrs, err := s.resolve(ctx, m.cfg.Resolver)
-		if err != nil && ctx.Err() == nil {
-			m.log.Warn().Err(err).Msg("gossip seed not found")
-		}
-		out = append(out, addrs...)
-	}
-	return out
-}
-
-// joinAll dials a few at a time: a dead one takes up to streamTimeout.
-func (m *Membership) joinAll(ctx context.Context, list *memberlist.Memberlist, try []netip.AddrPort) []netip.AddrPort {
-	var (
-		wg      sync.WaitGroup
-		mu      sync.Mutex // guards reached
-		reached []netip.AddrPort
-		work    = make(chan netip.AddrPort)
-	)
-	for range min(joinsAtOnce, len(try)) {
-		wg.Go(func() {
-			for a := range work {
-				_, err := list.Join([]string{a.String()})
-				m.metrics.joined.WithLabelValues(result(err)).Inc()
-				if err != nil {
-					m.log.Debug().Err(err).Stringer("addr", a).Msg("gossip peer not joined")
-					continue
-				}
-				mu.Lock()
-				reached = append(reached, a)
-				mu.Unlock()
-			}
-		})
-	}
-	for _, a := range try {
-		if ctx.Err() != nil {
-			break
-		}
-		work <- a
-	}
-	close(work)
-	wg.Wait()
-	return reached
-}
-
-func result(err error) string {
-	if err != nil {
-		return "failed"
-	}
-	return "ok"
 }
 
 // watchKeys follows the key file. A fault is logged when it appears, not at

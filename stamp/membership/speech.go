@@ -33,6 +33,11 @@ const (
 	streamQueue   = 1024 // names of members; each waits at most once
 )
 
+// byStream reports whether an entry is too long for a packet.
+func (e entry) byStream() bool { return len(e.raw)+messageHead > maxPacket }
+
+const messageHead = 1 + 4 // what it is, and its age
+
 // echoes says when a verdict is said again. memberlist repeats a message only
 // four times in a stamp of up to nine: at 30 % loss one in thirty gets lost.
 func echoes() []time.Duration {
@@ -130,6 +135,9 @@ func (s *speech) step(now time.Time, list *memberlist.Memberlist) time.Duration 
 		due = s.saidAt.Add(verdictEvery)
 	case newLoad:
 		due = s.saidAt.Add(max(loadEvery, time.Duration(count)*loadPerMember))
+		if s.m.table.own().byStream() { // a connection to each member
+			due = s.saidAt.Add(max(repeatEvery, time.Duration(count)*repeatPerMember))
+		}
 		if s.repeatAt.Before(due) {
 			due = s.repeatAt // it takes the place of a repetition
 		}
@@ -165,7 +173,7 @@ func (s *speech) schedule(now time.Time, count int) {
 func (s *speech) repeat(now time.Time, count int, list *memberlist.Memberlist) {
 	echo := s.echoing
 	s.schedule(now, count)
-	if e := s.m.table.own(); len(e.raw)+5 <= maxPacket {
+	if e := s.m.table.own(); !e.byStream() {
 		s.spread(e, echo, list)
 	}
 }
@@ -193,7 +201,7 @@ func (s *speech) say(r spoken, what news, list *memberlist.Memberlist) {
 		return
 	}
 	s.m.metrics.said.Inc()
-	if len(e.raw)+5 > maxPacket {
+	if e.byStream() {
 		s.sayByStream(e)
 		return
 	}
@@ -218,7 +226,7 @@ func node(m Member) *memberlist.Node {
 
 // relay passes a report of another gateway on.
 func (s *speech) relay(e entry) {
-	if len(e.raw)+5 > maxPacket {
+	if e.byStream() {
 		return // its gateway sends it to each member itself
 	}
 	name := memberName(e.report.Node, e.report.Boot)
@@ -321,7 +329,7 @@ func (r *rumour) Message() []byte {
 	if b := r.built.Load(); b != nil && b.age == age {
 		return b.text
 	}
-	text := append(make([]byte, 0, 5+len(r.raw)), kindReport)
+	text := append(make([]byte, 0, messageHead+len(r.raw)), kindReport)
 	text = appendEnvelope(text, r.entry, now)
 	r.built.Store(&builtMessage{age, text})
 	return text

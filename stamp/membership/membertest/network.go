@@ -284,7 +284,7 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 		case <-limit.C:
 		case <-t.done:
 		}
-		return nil, t.fault("dial", os.ErrDeadlineExceeded)
+		return nil, t.dialFault(os.ErrDeadlineExceeded)
 	}
 	t.net.mu.Lock()
 	trip := 2 * t.net.delay()
@@ -292,10 +292,10 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	select {
 	case <-time.After(trip):
 	case <-limit.C:
-		return nil, t.fault("dial", os.ErrDeadlineExceeded)
+		return nil, t.dialFault(os.ErrDeadlineExceeded)
 	}
 	if dest == nil {
-		return nil, t.fault("dial", syscall.ECONNREFUSED)
+		return nil, t.dialFault(syscall.ECONNREFUSED)
 	}
 	ours, theirs := t.net.pipe(t, dest)
 	select {
@@ -303,15 +303,15 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 		t.sentStreams.Add(1)
 		return ours, nil
 	case <-dest.done:
-		err = t.fault("dial", syscall.ECONNREFUSED)
+		err = t.dialFault(syscall.ECONNREFUSED)
 	case <-limit.C:
-		err = t.fault("dial", os.ErrDeadlineExceeded)
+		err = t.dialFault(os.ErrDeadlineExceeded)
 	}
 	return nil, errors.Join(err, ours.Close(), theirs.Close())
 }
 
-func (t *Transport) fault(op string, err error) error {
-	return &net.OpError{Op: op, Net: "tcp", Source: net.TCPAddrFromAddrPort(t.addr), Err: err}
+func (t *Transport) dialFault(err error) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Source: net.TCPAddrFromAddrPort(t.addr), Err: err}
 }
 
 // Shutdown implements memberlist.Transport.

@@ -1,0 +1,229 @@
+package membership_test
+
+import (
+	"crypto/rand"
+	"log"
+	"maps"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/stamp/membership"
+	"github.com/stampgate/stampgate/stamp/membership/membertest"
+)
+
+// An adversary is a member that has the cluster's key and says what it likes.
+type adversary struct {
+	forger membership.Forger
+	list   *memberlist.Memberlist
+	mu     sync.Mutex
+	state  []byte
+}
+
+func (a *adversary) NodeMeta(int) []byte             { return a.forger.Meta() }
+func (a *adversary) NotifyMsg([]byte)                {}
+func (a *adversary) GetBroadcasts(int, int) [][]byte { return nil }
+func (a *adversary) MergeRemoteState([]byte, bool)   {}
+func (a *adversary) LocalState(bool) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state
+}
+
+func (a *adversary) setState(b []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.state = b
+}
+
+func newAdversary(t *testing.T, net *membertest.Network, name string, secret []byte, label string) *adversary {
+	t.Helper()
+	a := &adversary{forger: membership.NewForger(membertest.Config(66))}
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = name
+	if name == "" {
+		conf.Name = a.forger.Name()
+	}
+	conf.Label, conf.SecretKey, conf.Transport, conf.Delegate = label, secret, net.Next(), a
+	conf.Logger = log.New(t.Output(), "adversary ", 0)
+	conf.EnableCompression = true
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = list.Shutdown() })
+	a.list = list
+	return a
+}
+
+func (a *adversary) join(t *testing.T, at netip.AddrPort) {
+	t.Helper()
+	_, _ = a.list.Join([]string{at.String()})
+	time.Sleep(2 * time.Second)
+}
+
+// send reaches one gateway by stream.
+func (a *adversary) send(t *testing.T, to *membertest.Gateway, b []byte) {
+	t.Helper()
+	addr := to.Net.Addr()
+	n := &memberlist.Node{Name: to.Self().Name, Addr: addr.Addr().AsSlice(), Port: addr.Port()}
+	if err := a.list.SendReliable(n, b); err != nil {
+		t.Logf("send: %v", err)
+	}
+	time.Sleep(100 * time.Millisecond)
+}
+
+// A member with the key, the label and a name of its own can add its own
+// reports. All else that it tries is dropped and counted, and changes nothing
+// of what the others said.
+func TestAMemberCannotSpeakForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 23)
+		path := t.TempDir() + "/keys"
+		secret, line := key()
+		write(t, path, line)
+		stamp := membertest.StartStamp(t, net, 3, func(_ int, c *membership.Config) { c.KeyFile = path })
+		whole(t, stamp)
+		stamp[1].Publish(gated(time.Hour))
+		time.Sleep(time.Second)
+		old := membership.OwnMessage(stamp[1].Membership)
+		stamp[1].Publish(gated(2 * time.Hour))
+		time.Sleep(6 * time.Second)
+		bad := newAdversary(t, net, "", secret, stamp[0].Label())
+		bad.join(t, stamp[0].Net.Addr())
+		if len(stamp[0].Members()) != 4 {
+			t.Fatalf("%d members, want the adversary among 4", len(stamp[0].Members()))
+		}
+		self, victim := stamp[0].Self(), stamp[1].Self()
+		named := func(m membership.Member, seq uint64) membership.Report {
+			r := gated(3 * time.Hour)
+			r.Node, r.Boot, r.Seq = m.Gateway, m.Boot, seq
+			return r
+		}
+		ghost := membership.NewForger(membertest.Config(77))
+		ghostMember := membership.Member{Gateway: "gw-77", Boot: strings.TrimPrefix(ghost.Name(), "gw-77-")}
+		forged := bad.forger.Message(named(victim, 1<<40))
+		for _, c := range []struct {
+			what   string
+			attack func()
+			reason string
+		}{
+			{"garbage", func() { bad.send(t, stamp[0], []byte("garbage")) }, "malformed"},
+			{"an empty report", func() { bad.send(t, stamp[0], []byte{1}) }, "malformed"},
+			{"a megabyte", func() { bad.send(t, stamp[0], append([]byte{1}, make([]byte, 1<<20)...)) }, "oversize"},
+			{"another's name", func() { bad.send(t, stamp[0], forged) }, "forged"},
+			{"our own name", func() { bad.send(t, stamp[0], bad.forger.Message(named(self, 1<<40))) }, "own_name"},
+			{"a name of nobody", func() { bad.send(t, stamp[0], ghost.Message(named(ghostMember, 1))) }, "unknown_member"},
+			{"an exchange of 5 MB", func() { bad.exchange(t, stamp[0], make([]byte, 5<<20)) }, "oversize"},
+			{"an exchange of garbage", func() { bad.exchange(t, stamp[0], []byte("garbage")) }, "malformed"},
+			{"an exchange of another cluster", func() { bad.exchange(t, stamp[0], bad.forger.State("gw/us/eastus2", forged)) }, "foreign"},
+			{"a forged report in an exchange", func() { bad.exchange(t, stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
+		} {
+			before := stamp[0].Status().Dropped[c.reason]
+			c.attack()
+			if after := stamp[0].Status().Dropped[c.reason]; after <= before {
+				t.Errorf("%s: %q not counted; %v", c.what, c.reason, stamp[0].Status().Dropped)
+			}
+		}
+		bad.send(t, stamp[0], old) // a replay is merely old
+		if p, ok := hears(stamp[0], stamp[1], 2*time.Hour); !ok {
+			t.Errorf("the victim's report is no longer the one that it made: %+v", p)
+		}
+		if n := len(stamp[0].View().Peers); n != 1 {
+			t.Errorf("%d reports held, want 1", n)
+		}
+		// What it says of itself is heard: it may have seen something.
+		mine := named(membership.Member{Gateway: "gw-66", Boot: strings.TrimPrefix(bad.forger.Name(), "gw-66-")}, 1)
+		bad.send(t, stamp[0], bad.forger.Message(mine))
+		if n := len(stamp[0].View().Peers); n != 2 {
+			t.Errorf("%d reports held, want 2", n)
+		}
+		if !stamp[0].Sees(stamp) && len(stamp[0].Members()) != 4 {
+			t.Error("membership was disturbed")
+		}
+	})
+}
+
+// exchange makes a full exchange with one gateway.
+func (a *adversary) exchange(t *testing.T, with *membertest.Gateway, state []byte) {
+	t.Helper()
+	a.setState(state)
+	a.join(t, with.Net.Addr())
+	a.setState(nil)
+}
+
+// A node whose name is not its key's, or that shows no metadata of ours, does
+// not become a member whatever else it knows.
+func TestANameMustBeItsKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 24)
+		path := t.TempDir() + "/keys"
+		secret, line := key()
+		write(t, path, line)
+		stamp := membertest.StartStamp(t, net, 3, func(_ int, c *membership.Config) { c.KeyFile = path })
+		whole(t, stamp)
+		for _, name := range []string{"gw-1", stamp[1].Self().Name, "gw-9-0123456789abcdef"} {
+			before := maps.Clone(stamp[0].Status().Dropped)
+			bad := newAdversary(t, net, name, secret, stamp[0].Label())
+			bad.join(t, stamp[0].Net.Addr())
+			time.Sleep(20 * time.Second)
+			if !membertest.AllSee(stamp) {
+				t.Fatalf("%q disturbed the stamp", name)
+			}
+			if after := stamp[0].Status().Dropped; after["refused_member"] <= before["refused_member"] {
+				t.Errorf("%q: not counted: %v", name, after)
+			}
+			_ = bad.list.Shutdown()
+		}
+	})
+}
+
+// Bytes from a stranger to the port are dropped and counted, and flood no log.
+func TestGarbageOnThePortIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 25)
+		logs := new(safeBuffer)
+		path := t.TempDir() + "/keys"
+		_, line := key()
+		write(t, path, line)
+		stamp := membertest.StartStamp(t, net, 2, func(_ int, c *membership.Config) {
+			c.KeyFile = path
+			c.Logger = zerolog.New(logs)
+		})
+		whole(t, stamp)
+		stranger := net.Next()
+		to := stamp[0].Net.Addr().String()
+		label := "\xf4\x13" + stamp[0].Label()
+		for i := range 500 {
+			for _, prefix := range []string{"", label, "\xf4\xff", "\x0c"} {
+				b := make([]byte, 1+i%700)
+				_, _ = rand.Read(b)
+				_, _ = stranger.WriteTo(append([]byte(prefix), b...), to)
+			}
+			if i%50 == 0 {
+				if c, err := stranger.DialTimeout(to, time.Second); err == nil {
+					_ = c.SetDeadline(time.Now().Add(time.Second))
+					_, _ = c.Write([]byte(label + "GET /metrics HTTP/1.1\r\n\r\n"))
+					_ = c.Close()
+				}
+			}
+		}
+		time.Sleep(5 * time.Second)
+		if !membertest.AllSee(stamp) {
+			t.Error("garbage disturbed the stamp")
+		}
+		drops := stamp[0].Status().Dropped
+		if drops["label"]+drops["key"]+drops["library"] < 1000 || drops["log_lines"] == 0 {
+			t.Errorf("2,000 packets of garbage, counted %v", drops)
+		}
+		if n := strings.Count(logs.String(), "\n"); n > 150 {
+			t.Errorf("%d lines logged", n)
+		}
+	})
+}
