@@ -89,7 +89,7 @@ func TestSimulateRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{nil, "no instances"},
 		{[]string{"--config", "/nonexistent"}, "read configuration"},
 		{[]string{"--instance", "name"}, "want name=value"},
-		{[]string{"--instance", "nmae=x"}, `no setting "nmae"`},
+		{[]string{"--instance", "bogus=x"}, `no setting "bogus"`},
 		{[]string{"--instance", "name=x,listen=127.0.0.1:0,tls=maybe"}, "want true or false"},
 		{[]string{"--instance", "name=x,listen=127.0.0.1:0,deployment=a:b:c:Standard:tpm"}, "want tpm=N"},
 		{[]string{"--instance", "name=x"}, "want host:port"},

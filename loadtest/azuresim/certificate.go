@@ -197,6 +197,9 @@ func connOf(ctx context.Context) (outer net.Conn, raw *gateConn) {
 	if t, ok := inner.(*tls.Conn); ok {
 		inner = t.NetConn()
 	}
-	raw, _ = inner.(*gateConn)
+	raw, ok := inner.(*gateConn)
+	if !ok {
+		panic("every connection of an instance comes through its gate")
+	}
 	return outer, raw
 }

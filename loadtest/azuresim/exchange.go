@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,7 +19,9 @@ type exchange struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	r    *http.Request
-	rec  *Record // changed through note only
+	rec  *Record   // changed through note only
+	conn net.Conn  // as the server writes to it
+	raw  *gateConn // below any encryption
 
 	match
 	version    string // api-version, "v1" where none is needed
@@ -45,6 +48,9 @@ func (i *Instance) serve(w http.ResponseWriter, r *http.Request) {
 		inst: i, w: w, rc: http.NewResponseController(w), r: r, requestID: guid(),
 		rec: i.records.add(newRecord(i.cfg.Name, i.sim.sequence.Add(1), r, time.Now())),
 	}
+	x.conn, x.raw = connOf(r.Context())
+	x.raw.inUse.Add(1)
+	defer x.raw.inUse.Add(-1)
 	defer x.end()
 	if x.read() && x.outset() {
 		x.answer()
@@ -314,7 +320,7 @@ func (x *exchange) finish(rest int) {
 
 // broken says who ended the connection.
 func (x *exchange) broken() Outcome {
-	if _, raw := connOf(x.r.Context()); x.inst.sim.stopping.Err() != nil || (raw != nil && raw.cut.Load()) {
+	if x.inst.sim.stopping.Err() != nil || x.raw.cut.Load() {
 		return OutcomeCut
 	}
 	return OutcomeClientGone

@@ -262,8 +262,9 @@ func (k FaultKind) mainParameter() string {
 		return "length"
 	case FaultRefuse, FaultDown:
 		return "for"
+	default:
+		return ""
 	}
-	return ""
 }
 
 // set assigns one parameter of the short form.

@@ -312,6 +312,30 @@ func TestRefusalForATimeEndsByItself(t *testing.T) {
 	}
 }
 
+// Pooled connections end with either protocol, so that the next request dials.
+func TestRefuseEndsIdleConnectionsOverTLS(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		sim := start(t, azuresim.Config{Instances: []azuresim.InstanceConfig{instance("swc", func(c *azuresim.InstanceConfig) {
+			c.TLS = &azuresim.TLSConfig{}
+		})}})
+		i := sim.Instance("swc")
+		hc := tlsClient(t, sim, h2)
+		if _, err := (call{}).do(t, hc, i.URL()); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.SetFault(azuresim.Fault{Kind: azuresim.FaultRefuse}); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "connecting is refused", func() bool {
+			_, err := call{}.do(t, hc, i.URL())
+			return errors.Is(err, syscall.ECONNREFUSED)
+		})
+		if i.Requests() != 1 {
+			t.Errorf("HTTP/2 %v: %d requests came through", h2, i.Requests()-1)
+		}
+	}
+}
+
 // Refusing lets running requests finish; being down cuts them.
 func TestRefuseSparesAndDownCutsRunningRequests(t *testing.T) {
 	for kind, ends := range map[azuresim.FaultKind]azuresim.Outcome{

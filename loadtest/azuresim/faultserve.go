@@ -91,9 +91,7 @@ func (f Fault) headers(now time.Time) map[string]string {
 // at the other side. Over HTTP/2 it takes every request of the connection.
 func (x *exchange) reset() {
 	x.cut()
-	if _, raw := connOf(x.r.Context()); raw != nil {
-		raw.reset()
-	}
+	x.raw.reset()
 	panic(http.ErrAbortHandler)
 }
 
@@ -108,11 +106,9 @@ func (x *exchange) breakOff() {
 func (x *exchange) garble() {
 	x.cut()
 	x.flush()
-	if outer, raw := connOf(x.r.Context()); outer != nil {
-		_, _ = outer.Write([]byte("XYZ\r\n{\"choices\":[\r\n"))
-		_ = outer.Close()
-		raw.cut.Store(true)
-	}
+	x.raw.cut.Store(true)
+	_, _ = x.conn.Write([]byte("XYZ\r\n{\"choices\":[\r\n"))
+	_ = x.conn.Close()
 	panic(http.ErrAbortHandler)
 }
 
@@ -139,6 +135,7 @@ func (x *exchange) plainFaulty(a *answer) {
 		if x.fault.Length != LengthWrong {
 			length = half
 		}
+	default:
 	}
 	if x.fault.Kind != FaultMalformedChunk { // which needs the chunked coding
 		x.w.Header().Set("Content-Length", strconv.Itoa(length))
@@ -176,6 +173,7 @@ func (x *exchange) plainFaulty(a *answer) {
 		last := len(body) - 1
 		x.drip(body[:last])
 		body = body[last:]
+	default:
 	}
 	x.finish(len(body))
 	x.write(body)

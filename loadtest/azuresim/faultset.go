@@ -35,7 +35,6 @@ type situation struct {
 	deployment string
 	operation  string
 	stream     bool
-	sse        bool // the operation can stream at all
 }
 
 func newFaultSet(random func() float64) *faultSet { return &faultSet{random: random} }
@@ -221,9 +220,11 @@ func (i *Instance) adaptListener() error {
 		return nil
 	}
 	i.gate.shutDown()
-	i.server.SetKeepAlivesEnabled(false) // also ends the idle connections
+	i.server.SetKeepAlivesEnabled(false) // connections in use end after their request
 	if kind == FaultDown {
 		i.gate.resetAll()
+	} else {
+		i.gate.closeIdle()
 	}
 	if d, ok := i.faults.nextEnd(time.Now()); ok {
 		i.timers.after(d, i.readapt)

@@ -147,7 +147,7 @@ func (d *identity) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if set.Status != 0 {
-		writeJSON(w, set.Status, map[string]any{"statusCode": set.Status, "message": "An unexpected error occured while fetching the AAD Token."})
+		writeJSON(w, set.Status, map[string]any{"statusCode": set.Status, "message": "An unexpected error occurred while fetching the AAD Token."})
 		return
 	}
 	if !d.entitled(r) {

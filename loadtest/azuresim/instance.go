@@ -113,20 +113,20 @@ func (i *Instance) close() {
 	_ = i.gate.Close()
 	_ = i.server.Close()
 	i.serving.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
-	defer cancel()
-	i.awaitHandlers(ctx)
+	i.awaitHandlers()
 }
 
 // awaitHandlers returns when no handler runs any more: Server.Close does not
 // wait for the handlers whose connections it has cut.
-func (i *Instance) awaitHandlers(ctx context.Context) {
+func (i *Instance) awaitHandlers() {
+	limit := time.NewTimer(closeGrace)
+	defer limit.Stop()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for i.inFlight.Load() > 0 {
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-limit.C:
 			return
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -183,15 +185,24 @@ func (g *gate) signal() {
 
 // resetAll cuts every connection, as a machine that dies does.
 func (g *gate) resetAll() {
-	g.mu.Lock()
-	all := make([]*gateConn, 0, len(g.conns))
-	for c := range g.conns {
-		all = append(all, c)
-	}
-	g.mu.Unlock()
-	for _, c := range all {
+	for _, c := range g.all() {
 		c.reset()
 	}
+}
+
+// closeIdle ends the connections that no request runs on.
+func (g *gate) closeIdle() {
+	for _, c := range g.all() {
+		if c.inUse.Load() == 0 {
+			_ = c.Close()
+		}
+	}
+}
+
+func (g *gate) all() []*gateConn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Keys(g.conns))
 }
 
 // Close ends the gate and every connection through it.
@@ -222,6 +233,9 @@ type gateConn struct {
 	net.Conn
 	gate *gate
 	cut  atomic.Bool // we ended it, not the client
+	// inUse counts requests that run. The server's own idea of an idle
+	// connection does not hold for HTTP/2.
+	inUse atomic.Int64
 }
 
 // reset ends the connection with a TCP reset where there is TCP, so that the

@@ -27,6 +27,7 @@ func openStream(x *exchange, eager bool) *stream {
 			if !x.stall() {
 				x.abandon()
 			}
+		default:
 		}
 	}
 	return s
@@ -80,6 +81,7 @@ func (s *stream) strike(f *Fault, frame []byte) ([]byte, bool) {
 		x.finish(len(frame) / 2)
 		s.out(frame[:len(frame)/2])
 		return nil, false
+	default:
 	}
 	return frame, true
 }
@@ -98,6 +100,7 @@ func (s *stream) out(b []byte) {
 		case FaultSlowDrip:
 			x.drip(b)
 			return
+		default:
 		}
 	}
 	x.write(b)
