@@ -25,6 +25,7 @@ type Gate struct {
 	set     time.Time     // when until was last moved
 	lifted  time.Time     // when a success last opened the gate early
 	testAt  time.Time     // next moment at which one request may test a long wait; zero: none
+	draw    float64       // of the jitter, made when the gate closes
 	guess   time.Duration // for the next refusal that names no time
 	strikes uint8         // refusals in a row, each after the wait for the one before
 }
@@ -48,8 +49,9 @@ func (g *Gate) Own(now time.Time) (remaining, age time.Duration) {
 }
 
 // Refuse records a refusal. draw is uniform in [0, 1) and spreads the reopening
-// over a tenth of the wait, at most a second. It reports whether the gate was
-// open before.
+// over a tenth of the wait, at most a second; it is used when the gate closes,
+// and kept while it is closed: the latest of many draws would spread nothing. It
+// reports whether the gate was open before.
 func (g *Gate) Refuse(now time.Time, s Signals, draw float64) bool {
 	wasOpen := g.Open(now)
 	if wasOpen { // else a request that was under way: no new refusal after a wait
@@ -104,6 +106,9 @@ func (g *Gate) Hold(now time.Time, remaining, age time.Duration, draw float64) b
 
 // hold moves the deadline, never to an earlier one.
 func (g *Gate) hold(now time.Time, wait time.Duration, draw float64) bool {
+	if g.Open(now) {
+		g.draw = draw
+	}
 	until := now.Add(wait)
 	if wait > LongGate && g.testAt.IsZero() {
 		g.testAt = now.Add(LongGate)
@@ -112,7 +117,7 @@ func (g *Gate) hold(now time.Time, wait time.Duration, draw float64) bool {
 		return false
 	}
 	g.until, g.set = until, now
-	g.opens = later(g.opens, until.Add(jitter(wait, draw)))
+	g.opens = later(g.opens, until.Add(jitter(wait, g.draw)))
 	return true
 }
 

@@ -52,6 +52,21 @@ func TestJitterSpreadsTheReopening(t *testing.T) {
 	}
 }
 
+// Gossip repeats a gate every second. Were each time another draw, all gateways
+// would end up at the largest.
+func TestJitterIsDrawnOnce(t *testing.T) {
+	var g Gate
+	g.Hold(noon, 20*time.Second, 0, 0.1)
+	want := g.OpensAt()
+	for i := range 15 {
+		past := time.Duration(i) * time.Second
+		g.Hold(noon.Add(past), 20*time.Second-past, 0, 0.9)
+	}
+	if !g.OpensAt().Equal(want) {
+		t.Errorf("moved by %v", g.OpensAt().Sub(want))
+	}
+}
+
 func TestLatestDeadlineWins(t *testing.T) {
 	var g Gate
 	g.Refuse(noon, after(30*time.Second), 0)
