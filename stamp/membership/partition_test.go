@@ -135,6 +135,9 @@ func TestARestartFindsTheStampWithoutSeeds(t *testing.T) {
 		whole(t, stamp)
 		place := stamp[3].Net.Addr()
 		stamp[3].Stop()
+		if s := stamp[3].Status(); s.Running || len(s.Members) != 0 || !stamp[3].Owner("a job") {
+			t.Errorf("after leaving: %+v", s)
+		}
 		time.Sleep(time.Minute)
 		cfg := membertest.Config(3, netip.MustParseAddrPort("10.9.9.9:7946"))
 		cfg.PeersFile = file

@@ -59,6 +59,7 @@ func (m *Membership) Run(ctx context.Context) error {
 	err = list.Shutdown()
 	wg.Wait()
 	m.running.Store(false)
+	m.table.close()
 	if serr := m.peers.save(time.Now()); serr != nil {
 		m.log.Warn().Err(serr).Msg("gossip peers not saved")
 	}

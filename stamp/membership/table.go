@@ -53,6 +53,7 @@ type table struct {
 	members map[string]*member // by name, ourselves included once we listen
 	reports entries            // of members, ours included once published
 	bytes   int                // of all reports, signed
+	closed  bool               // nobody is taken in any more
 	changed chan struct{}      // closed at the next change
 
 	count      atomic.Int64 // of members, for readers that must not wait
@@ -80,6 +81,9 @@ func (t *table) join(name string, m meta, addr netip.AddrPort) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
 	since := time.Now()
 	if old := t.members[name]; old != nil {
 		since = old.Since
@@ -95,6 +99,17 @@ func (t *table) leave(name string) {
 	delete(t.members, name)
 	t.bytes -= len(t.reports[name].raw)
 	delete(t.reports, name)
+	t.touch()
+}
+
+// close forgets everybody: without gossip, what was heard gets older and nobody
+// takes it back.
+func (t *table) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed, t.bytes = true, 0
+	clear(t.members)
+	clear(t.reports)
 	t.touch()
 }
 
