@@ -129,15 +129,16 @@ func TestAPrivateKeyNeverPrints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := log.String() + string(j)
+	var text strings.Builder
+	text.WriteString(log.String() + string(j))
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c"} {
-		text += fmt.Sprintf(verb, key) + fmt.Sprintf(verb, h) + fmt.Sprintf(verb, []PrivateKey{key})
+		text.WriteString(fmt.Sprintf(verb, key) + fmt.Sprintf(verb, h) + fmt.Sprintf(verb, []PrivateKey{key}))
 	}
 	seed := key.value()[:8]
 	for _, form := range []string{"%d", "%x", "%X", "%v", "%#v", "%o"} {
 		shown := strings.Trim(fmt.Sprintf(form, []byte(seed)), "[]")
 		shown = strings.TrimSuffix(strings.TrimPrefix(shown, "[]byte{"), "}")
-		if strings.Contains(text, shown) {
+		if strings.Contains(text.String(), shown) {
 			t.Errorf("the key shows as %s", form)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/stampgate/stampgate/geo"
@@ -62,11 +63,11 @@ func (s *Store) AnnouncePresence(ctx context.Context, boundary geo.Boundary, val
 		if time.Since(began) > s.timing.PresenceTTL {
 			try = 1
 		}
-		event := s.log.Debug()
-		if try == 1 {
-			event = s.log.Warn()
+		level := zerolog.DebugLevel
+		if try == 1 { // once per outage, not once per try
+			level = zerolog.WarnLevel
 		}
-		event.Err(err).Str("boundary", string(boundary)).Msg("presence interrupted")
+		s.log.WithLevel(level).Err(err).Str("boundary", string(boundary)).Msg("presence interrupted")
 		if !sleep(ctx, s.backoff(try)) {
 			return nil
 		}

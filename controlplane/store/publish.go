@@ -118,7 +118,7 @@ func (s *Store) publishOnce(ctx context.Context, p *publication) (Envelope, bool
 		sent := p.env.Signature != nil
 		return Envelope{}, !sent, unavailable("read the policy in force", err)
 	}
-	if env, err, settled := s.settled(ctx, p, now); settled {
+	if env, settled, err := s.settled(ctx, p, now); settled {
 		return env, true, err
 	}
 	if p.env.Signature == nil { // a repeated write must be the same write
@@ -167,28 +167,29 @@ func (p *publication) genuine(e Envelope) bool {
 	return e.Boundary == p.env.Boundary && e.Serial < math.MaxUint64 && (p.req.Trust == nil || e.Verify(p.req.Trust) == nil)
 }
 
-// settled decides whether there is anything left to write.
-func (s *Store) settled(ctx context.Context, p *publication, now standing) (env Envelope, err error, is bool) { //nolint:revive // the error is one of two answers, not a failure of deciding
+// settled decides whether there is anything left to write. If not, envelope and
+// error are the answer.
+func (s *Store) settled(ctx context.Context, p *publication, now standing) (env Envelope, settled bool, err error) {
 	sent := p.env.Signature != nil
 	if c := now.current; c != nil {
 		if c.Publication == p.req.ID && c.Digest == p.env.Digest {
-			return *c, nil, true
+			return *c, true, nil
 		}
 		if !sent && c.Digest == p.env.Digest && !p.req.Again {
-			return *c, nil, true
+			return *c, true, nil
 		}
 	}
 	if sent && now.revision != p.base {
 		// Someone else published since. Ours may have been in force in between.
 		if old, err := s.At(ctx, p.env.Boundary, p.env.Serial); err == nil && old.Publication == p.req.ID {
-			return old, nil, true
+			return old, true, nil
 		}
-		return Envelope{}, now.conflict(p.env.Boundary), true
+		return Envelope{}, true, now.conflict(p.env.Boundary)
 	}
 	if want := p.req.ExpectSerial; !sent && want != nil && *want != now.serial() {
-		return Envelope{}, now.conflict(p.env.Boundary), true
+		return Envelope{}, true, now.conflict(p.env.Boundary)
 	}
-	return Envelope{}, nil, false
+	return Envelope{}, false, nil
 }
 
 func (now standing) serial() uint64 {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -72,11 +73,11 @@ func (r *reflector) run(ctx context.Context) {
 }
 
 func (r *reflector) report(try int, err error) {
-	event := r.store.log.Debug()
-	if r.online || try == 1 {
-		event = r.store.log.Warn()
+	level := zerolog.DebugLevel
+	if r.online || try == 1 { // once per outage, not once per try
+		level = zerolog.WarnLevel
 	}
-	event.Err(err).Str("watch", r.name).Msg("watch interrupted")
+	r.store.log.WithLevel(level).Err(err).Str("watch", r.name).Msg("watch interrupted")
 	r.setOnline(false)
 }
 
