@@ -74,7 +74,7 @@ func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Sim, error) {
 	}
 	s.stopping, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.open(ctx); err != nil {
-		return nil, errors.Join(err, s.Close()) //nolint:contextcheck // closing must not end with ctx
+		return nil, errors.Join(err, s.Close())
 	}
 	s.detachFromCtx = context.AfterFunc(ctx, s.stopServing)
 	return s, nil

@@ -52,8 +52,8 @@ func (i *Instance) serve(w http.ResponseWriter, r *http.Request) {
 	x.raw.inUse.Add(1)
 	defer x.raw.inUse.Add(-1)
 	defer x.end()
-	if x.read() && x.outset() {
-		x.answer()
+	if x.read() && x.outset() { //nolint:contextcheck // the exchange holds the request, whose context it uses
+		x.answer() //nolint:contextcheck // as above
 	}
 }
 

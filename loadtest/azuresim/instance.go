@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log" //nolint:depguard // http.Server takes no other type for what it has to say
 	"net"
 	"net/http"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // The limits of an instance's front and of the control API.
@@ -78,7 +79,7 @@ func startInstance(ctx context.Context, s *Sim, cfg InstanceConfig) (*Instance, 
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       withConn,
-		ErrorLog:          log.New(i.log, "", 0),
+		ErrorLog:          telemetry.StdLog(i.log),
 	}
 	if cfg.TLS != nil {
 		if i.certs, err = s.certificatesFor(cfg, i.gate.address); err != nil {

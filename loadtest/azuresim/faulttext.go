@@ -1,0 +1,201 @@
+package azuresim
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseFault reads the short form, as in the header x-sim-fault and on command
+// lines: kind[;value][;name=value]… where value stands for the parameter that
+// the kind needs: "status;503;retry-after=2", "reset-after-bytes;120",
+// "stall-mid-stream;3", "throttle;retry-after-ms=1500;count=2".
+func ParseFault(text string) (Fault, error) {
+	parts := strings.Split(text, ";")
+	if len(parts) > 24 {
+		return Fault{}, fmt.Errorf("fault %.40q: too many parameters", text)
+	}
+	f := Fault{Kind: FaultKind(strings.TrimSpace(parts[0]))}
+	for n, p := range parts[1:] {
+		name, value, named := strings.Cut(strings.TrimSpace(p), "=")
+		if !named {
+			if name, value = f.Kind.mainParameter(), name; n > 0 || name == "" {
+				return Fault{}, fmt.Errorf("fault %s: parameter %.40q has no name", f.Kind, value)
+			}
+		}
+		if err := f.set(name, value); err != nil {
+			return Fault{}, fmt.Errorf("fault %s: %s: %w", f.Kind, name, err)
+		}
+	}
+	if err := f.Validate(); err != nil {
+		return Fault{}, fmt.Errorf("fault: %w", err)
+	}
+	return f, nil
+}
+
+// mainParameter is the one that may be given without its name.
+func (k FaultKind) mainParameter() string {
+	switch k {
+	case FaultStatus, FaultIdentityRevoked:
+		return "status"
+	case FaultThrottle:
+		return "retry-after"
+	case FaultResetAfterBytes:
+		return "bytes"
+	case FaultStallMidStream, FaultErrorEvent, FaultMalformedChunk, FaultMalformedJSON, FaultMalformedSSE:
+		return "after"
+	case FaultSlow, FaultStallFirstByte:
+		return "delay"
+	case FaultSlowDrip:
+		return "interval"
+	case FaultWrongCertificate:
+		return "certificate"
+	case FaultTruncated:
+		return "length"
+	case FaultRefuse, FaultDown:
+		return "for"
+	default:
+		return ""
+	}
+}
+
+// set assigns one parameter of the short form.
+func (f *Fault) set(name, value string) (err error) {
+	switch name {
+	case "deployment":
+		f.Deployment = value
+	case "operation":
+		f.Operation = value
+	case "only":
+		f.Only = value
+	case "count":
+		f.Count, err = strconv.Atoi(value)
+	case "share":
+		f.Share, err = strconv.ParseFloat(value, 64)
+	case "for":
+		f.For, err = time.ParseDuration(value)
+	case "status":
+		f.Status, err = strconv.Atoi(value)
+	case "retry-after":
+		f.RetryAfter = value
+	case "retry-after-ms":
+		f.RetryAfterMS = value
+	case "reset-requests":
+		f.ResetRequests = value
+	case "reset-tokens":
+		f.ResetTokens = value
+	case "limit":
+		f.Limit = value
+	case "after":
+		f.After, err = strconv.Atoi(value)
+	case "bytes":
+		f.Bytes, err = strconv.Atoi(value)
+	case "delay":
+		f.Delay, err = time.ParseDuration(value)
+	case "interval":
+		f.Interval, err = time.ParseDuration(value)
+	case "certificate":
+		f.Certificate = value
+	case "length":
+		f.Length = value
+	default:
+		err = fmt.Errorf("no such parameter")
+	}
+	return err
+}
+
+// parameters returns what is set, by the names of the short form.
+func (f Fault) parameters() map[string]string {
+	out := map[string]string{}
+	text := func(name, v string) {
+		if v != "" {
+			out[name] = v
+		}
+	}
+	number := func(name string, v int) {
+		if v != 0 {
+			out[name] = strconv.Itoa(v)
+		}
+	}
+	wait := func(name string, v time.Duration) {
+		if v != 0 {
+			out[name] = v.String()
+		}
+	}
+	text("deployment", f.Deployment)
+	text("operation", f.Operation)
+	text("only", f.Only)
+	number("count", f.Count)
+	if f.Share != 0 {
+		out["share"] = strconv.FormatFloat(f.Share, 'g', -1, 64)
+	}
+	wait("for", f.For)
+	number("status", f.Status)
+	text("retry-after", f.RetryAfter)
+	text("retry-after-ms", f.RetryAfterMS)
+	text("reset-requests", f.ResetRequests)
+	text("reset-tokens", f.ResetTokens)
+	text("limit", f.Limit)
+	number("after", f.After)
+	number("bytes", f.Bytes)
+	wait("delay", f.Delay)
+	wait("interval", f.Interval)
+	text("certificate", f.Certificate)
+	text("length", f.Length)
+	return out
+}
+
+// String is the short form that ParseFault reads.
+func (f Fault) String() string {
+	var b strings.Builder
+	b.WriteString(string(f.Kind))
+	p := f.parameters()
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		b.WriteString(";" + name + "=" + p[name])
+	}
+	return b.String()
+}
+
+// MarshalJSON writes the short form's parameters as an object of strings and
+// the kind beside them.
+func (f Fault) MarshalJSON() ([]byte, error) {
+	p := f.parameters()
+	p["kind"] = string(f.Kind)
+	return json.Marshal(p)
+}
+
+// UnmarshalJSON reads a string in the short form, or an object with the kind
+// and the short form's parameters, whose values may be strings or numbers.
+func (f *Fault) UnmarshalJSON(text []byte) error {
+	var short string
+	if json.Unmarshal(text, &short) == nil {
+		var err error
+		*f, err = ParseFault(short)
+		return err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return fmt.Errorf("read fault: %w", err)
+	}
+	*f = Fault{}
+	for name, raw := range fields {
+		value := strings.TrimSpace(string(raw))
+		if strings.HasPrefix(value, `"`) {
+			if err := json.Unmarshal(raw, &value); err != nil {
+				return fmt.Errorf("read fault: %s: %w", name, err)
+			}
+		}
+		if name == "kind" {
+			f.Kind = FaultKind(value)
+			continue
+		}
+		if err := f.set(name, value); err != nil {
+			return fmt.Errorf("read fault: %s: %w", name, err)
+		}
+	}
+	return f.Validate()
+}
