@@ -79,12 +79,12 @@ func Failures() Config {
 	}
 }
 
-// Identity is the configuration for refusals of our own credential. One refusal
-// keeps the client away that met it, for some operation may be forbidden to us;
-// refusals to two clients in a row keep everyone away.
+// Identity is the configuration for refusals of our own credential. Some
+// operation alone may be forbidden to us, so that only three in a row keep the
+// client away that met them, and only those of three clients everyone.
 func Identity() Config {
 	return Config{
-		Consecutive: 2, PerClient: 1, ClientConsecutive: 1,
+		Consecutive: 3, PerClient: 1, ClientConsecutive: 3,
 		Base: 5 * time.Second, Max: time.Minute,
 	}
 }

@@ -400,15 +400,21 @@ func TestEvidenceThatIsTooOldIsForgotten(t *testing.T) {
 	}
 }
 
-func TestIdentityAlarmKeepsOthersOutOnTwoClientsWord(t *testing.T) {
+func TestIdentityAlarmKeepsOthersOutOnThreeClientsWord(t *testing.T) {
 	b := New(Identity())
-	see(t, &b, noon, alice, Content)
+	for range 3 {
+		see(t, &b, noon, alice, Content)
+	}
 	if b.Admits(noon, alice) || !b.Admits(noon, bob) {
-		t.Error("one refusal keeps out its client and no other")
+		t.Error("refusals to one client do not keep out just that client")
 	}
 	see(t, &b, noon, bob, Content)
+	if state(&b, noon) != Closed {
+		t.Error("two clients' refusals keep everyone out")
+	}
+	see(t, &b, noon, carol, Content)
 	if state(&b, noon) != Open {
-		t.Error("refusals to two clients leave it closed")
+		t.Error("refusals to three clients leave it closed")
 	}
 }
 

@@ -37,24 +37,6 @@ func (b *Breaker) Speaks(now time.Time) (state State, until time.Time, byClient 
 	return state, until, found
 }
 
-// ClientState returns the state for one client: the more closed of its own
-// circuit and everyone's is passed over for the other.
-func (b *Breaker) ClientState(now time.Time, name uint64) (State, time.Time) {
-	s, until := b.State(now)
-	c := b.find(nonzero(name))
-	if c == nil {
-		return s, until
-	}
-	own := c.own.at(now)
-	switch {
-	case own == Closed:
-		return s, until
-	case s == Closed, own == Open && (s == HalfOpen || c.own.until.After(until)):
-		return own, c.own.until
-	}
-	return s, until
-}
-
 // Admits reports whether Admit would let the client pass, without force.
 func (b *Breaker) Admits(now time.Time, name uint64) bool {
 	if ok, _ := b.whole.allows(now, false); !ok && !b.lost(now, &b.whole) {

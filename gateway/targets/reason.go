@@ -142,10 +142,10 @@ func (s *Selection) Verdict(now time.Time) Verdict {
 			case gated:
 				throttled = true
 				freeGate = min(freeGate, st.gatedUntil.Load())
-			case ejected:
-				freeOther = min(freeOther, st.nextTry(s.at))
 			case missing:
 				freeOther = min(freeOther, st.missingUntil.Load())
+			case ejected: // one request at a time is let through all the while
+				freeOther = min(freeOther, s.at+int64(unknownRetryAfter))
 			case fine, awaitingOwner:
 				sound = sound || !st.tender.Load()
 				freeOther = min(freeOther, s.at+int64(unknownRetryAfter))
@@ -157,18 +157,6 @@ func (s *Selection) Verdict(now time.Time) Verdict {
 		return Verdict{AllThrottled: true, RetryAfter: clampRetry(freeGate - s.at)}
 	}
 	return Verdict{RetryAfter: clampRetry(min(freeGate, freeOther) - s.at)}
-}
-
-// nextTry is when an ejected target is tried again: a second from now where that
-// is happening already, or where only this client is kept away.
-func (st *state) nextTry(at int64) int64 {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	now := st.base.Add(time.Duration(at))
-	if out := st.outUntil.Load(); at < out && !st.health.Probing(now) && !st.identity.Probing(now) {
-		return out
-	}
-	return at + int64(unknownRetryAfter)
 }
 
 func clampRetry(ns int64) time.Duration {

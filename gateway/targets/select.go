@@ -184,7 +184,7 @@ func (s *Selection) take(tierIndex, j int, force bool) (Ticket, bool) {
 
 func (s *Selection) admit(st *state, force bool) (admitted, bool) {
 	a := admission{client: s.client, force: force, testGate: !force && s.req.Route.ProbeLongGates}
-	if s.reg.hooks.Load().change == nil || !(st.tender.Load() || st.stray(s.client)) {
+	if s.reg.hooks.Load().change == nil || !st.tender.Load() && !st.stray(s.client) {
 		return st.admit(s.now, a)
 	}
 	before := st.standingNow(s.now)

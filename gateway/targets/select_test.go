@@ -385,20 +385,23 @@ func TestIdentityAlarm(t *testing.T) {
 	if !w.reg.Status(w.now)[0].Identity {
 		t.Error("no alarm after one refusal")
 	}
+	w.call("a", refused)
+	w.call("a", refused)
 	if w.call("a", worked).Backend != "t1-0" {
-		t.Error("the client that was refused is sent there again")
+		t.Error("the client that was refused three times is sent there again")
 	}
 	if got := w.call("b", refused).Backend; got != "t0-0" {
 		t.Errorf("another client is kept away on one client's word: %s", got)
 	}
-	if w.call("c", worked).Backend != "t1-0" {
-		t.Error("two clients' refusals do not keep a third away")
+	w.call("c", refused)
+	if w.call("d", worked).Backend != "t1-0" {
+		t.Error("three clients' refusals do not keep a fourth away")
 	}
 	if s := w.reg.Status(w.now)[0]; s.Breaker != 0 {
 		t.Error("a refused identity opened the breaker")
 	}
 	w.sleep(15 * time.Second)
-	w.call("c", worked)
+	w.call("d", worked)
 	if w.reg.Status(w.now)[0].Identity {
 		t.Error("alarm although our credential was accepted")
 	}

@@ -227,14 +227,15 @@ func (s *Selection) explain(i, j int) Explanation {
 	if e.Reason != "" {
 		return e
 	}
-	switch pickClass := s.class(t, j); {
-	case pickClass == near:
+	switch s.class(t, j) {
+	case clean, unfit:
+	case near:
 		e.Reason = "near a limit: spared by some requests"
-	case pickClass == suspect:
+	case suspect:
 		e.Reason, e.Wait = "its last outcome was a failure", time.Duration(st.suspectUntil.Load()-s.at)
-	case pickClass == ramping:
+	case ramping:
 		e.Reason = "readmitted: takes a growing share"
-	case pickClass == doubted:
+	case doubted:
 		e.Reason, e.Wait = "other gateways say that it fails", time.Duration(t.doubted[j].Load()-s.at)
 	}
 	return e

@@ -21,8 +21,7 @@ func TestServes(t *testing.T) {
 	}{
 		{"all sound", "", func(*world) {}, OwnAvailable},
 		{"own gated", "", func(w *world) { w.gate(0, 0, time.Minute) }, PassiveOnly},
-		{"own gated, passive only for failures", policy.FallbackOnFailure,
-			func(w *world) { w.gate(0, 0, time.Minute) }, AllThrottled},
+		{"own gated, passive only for failures", policy.FallbackOnFailure, func(w *world) { w.gate(0, 0, time.Minute) }, AllThrottled},
 		{"own ejected", "", func(w *world) { w.eject(0, 0) }, PassiveOnly},
 		{"own ejected, passive only for throttling", policy.FallbackOnThrottling, func(w *world) { w.eject(0, 0) }, None},
 		{"all gated", "", func(w *world) { w.gate(0, 0, time.Minute); w.gate(1, 0, time.Minute) }, AllThrottled},
@@ -145,7 +144,7 @@ func TestStateSurvivesAChangeOfPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, second := compile(t, string(source)), compile(t, strings.Replace(string(source), "gone", "other", -1))
+	first, second := compile(t, string(source)), compile(t, strings.ReplaceAll(string(source), "gone", "other"))
 	r := New()
 	r.Advance(first)
 	now := time.Now()

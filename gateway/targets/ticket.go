@@ -50,6 +50,9 @@ func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {
 		return
 	}
 	t.change(now, func() {
+		if t.admitted.test {
+			st.gate.Succeed(now, t.started)
+		}
 		st.health.Answer(now, &t.admitted.health)
 		st.identity.Answer(now, &t.admitted.identity)
 	})

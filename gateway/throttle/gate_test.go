@@ -85,8 +85,8 @@ func TestLatestDeadlineWins(t *testing.T) {
 func TestGuessDoublesWhereNoTimeIsNamed(t *testing.T) {
 	var g Gate
 	now := noon
-	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		want *= time.Second
+	for i, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+		want := time.Duration(seconds) * time.Second
 		g.Refuse(now, Signals{}, 0)
 		g.Refuse(now, Signals{}, 0) // a second one of the same wave does not double
 		if got := g.OpensIn(now); got != want {
@@ -116,10 +116,11 @@ func TestResetCountsWhereNoWaitIsNamed(t *testing.T) {
 func TestWaitsOfMillisecondsAreBelievedLessEachTime(t *testing.T) {
 	var g Gate
 	now := noon
-	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 512, 512} {
+	for i, ms := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 512, 512} {
+		want := time.Duration(ms) * time.Millisecond
 		g.Refuse(now, after(time.Millisecond), 0)
-		if got := g.OpensIn(now); got != want*time.Millisecond {
-			t.Fatalf("refusal %d: %v, want %v", i+1, got, want*time.Millisecond)
+		if got := g.OpensIn(now); got != want {
+			t.Fatalf("refusal %d: %v, want %v", i+1, got, want)
 		}
 		now = g.OpensAt()
 	}
