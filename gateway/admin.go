@@ -151,7 +151,7 @@ func (g *gateway) detail() health.Detail {
 		d.PolicyAge = now.Sub(s.AppliedAt)
 	}
 	if g.gossip != nil {
-		d.Gossip = g.gossip.detail()
+		d.Gossip = g.gossip.detail(g.ownReport())
 	}
 	return d
 }

@@ -81,8 +81,10 @@ type gateway struct {
 	started  time.Time
 	address  Addresses
 	draining atomic.Bool // by signal
-	ordered  atomic.Pointer[orders]
-	ready    sync.Once
+	// listening: the policy of before was read and the listeners are open.
+	listening atomic.Bool
+	ordered   atomic.Pointer[orders]
+	ready     sync.Once
 
 	public, admin   *http.Server
 	publicL, adminL net.Listener
@@ -119,7 +121,6 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 		}
 	}
 	g.registry = targets.New()
-	g.countChanges()
 	g.machine = health.NewMachine()
 	g.credentials = credential.New(credential.Config{Log: g.log})
 	g.ordered.Store(&orders{})
@@ -159,6 +160,7 @@ func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
 		stack.Push("etcd client", func(context.Context) error { return g.store.Close() })
 	}
 	g.follower = follow.New(fc)
+	g.countChanges()
 	return nil
 }
 

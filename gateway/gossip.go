@@ -93,14 +93,19 @@ func (g *gateway) runGossip(ctx context.Context) error {
 	}
 }
 
+// ownReport is what this gateway says of itself.
+func (g *gateway) ownReport() membership.Report {
+	r := membership.Report{Health: g.machine.Summary().Ready.String(), Draining: g.isDraining()}
+	if s := g.follower.Snapshot(); s != nil {
+		r.PolicySerial = s.Serial()
+	}
+	return r
+}
+
 // tell publishes this gateway's own observations.
 func (g *gateway) tell(now time.Time) {
-	own := g.registry.Export(now)
-	report := membership.Report{Health: g.machine.Summary().Ready.String(), Draining: g.isDraining()}
-	if s := g.follower.Snapshot(); s != nil {
-		report.PolicySerial = s.Serial()
-	}
-	for _, o := range own {
+	report := g.ownReport()
+	for _, o := range g.registry.Export(now) {
 		t := membership.TargetReport{
 			Origin: o.Key.Origin, Deployment: o.Key.Deployment,
 			GateRemaining: o.Gate, BreakerRemaining: o.BreakerFor,
@@ -171,14 +176,27 @@ func (g *gateway) leaveGossip(ctx context.Context) error {
 	}
 }
 
-func (p *gossip) detail() *health.Gossip {
-	out, view := &health.Gossip{}, p.members.View()
-	serials := make(map[string]uint64)
-	for _, peer := range view.Peers {
-		serials[peer.Member.Name] = peer.Report.PolicySerial
+// readiness reads the word that a report has for it.
+func readiness(word string) health.Status {
+	for _, s := range []health.Status{health.Pass, health.Warn} {
+		if s.String() == word {
+			return s
+		}
 	}
+	return health.Fail
+}
+
+// detail shows the stamp's members. own is this gateway's report.
+func (p *gossip) detail(own membership.Report) *health.Gossip {
+	out, view := &health.Gossip{}, p.members.View()
+	reports := make(map[string]membership.Report)
+	for _, peer := range view.Peers {
+		reports[peer.Member.Name] = peer.Report
+	}
+	reports[view.Self.Name] = own
 	for _, m := range view.Members {
-		out.Members = append(out.Members, health.Member{Name: m.Gateway, State: "alive", PolicySerial: serials[m.Name]})
+		r := reports[m.Name]
+		out.Members = append(out.Members, health.Member{Name: m.Gateway, State: "alive", PolicySerial: r.PolicySerial, Ready: readiness(r.Health)})
 	}
 	for _, n := range p.members.Status().Dropped {
 		out.Dropped += n

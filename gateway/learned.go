@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/targets"
@@ -141,26 +139,4 @@ func clientNamed(s *policy.Snapshot, name string) *policy.Principal {
 		}
 	}
 	return nil
-}
-
-// countChanges has every transition of a target counted and logged: it is what
-// an operator who is paged looks for first.
-func (g *gateway) countChanges() {
-	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "stampgate_target_transitions_total",
-		Help: "Transitions of targets, by backend, deployment, machine (gate, breaker, identity, deployment) and new state.",
-	}, []string{"backend", "deployment", "machine", "to"})
-	spent := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "stampgate_retry_budget_spent_total", Help: "Retries that were refused because the route's budget was spent.",
-	}, []string{"route"})
-	g.metrics.MustRegister(changes, spent)
-	g.registry.OnChange(func(c targets.Change) {
-		changes.WithLabelValues(c.Backend, c.Key.Deployment, c.Machine, c.To).Inc()
-		g.log.Warn().Str("backend", c.Backend).Str("deployment", c.Key.Deployment).Str("machine", c.Machine).
-			Str("from", c.From).Str("to", c.To).Msg("target changed")
-		if g.gossip != nil {
-			g.gossip.wake()
-		}
-	})
-	g.registry.OnBudgetSpent(func(route string) { spent.WithLabelValues(route).Inc() })
 }

@@ -26,6 +26,7 @@ func (g *gateway) run(ctx context.Context, stack *lifecycle.Stack) error {
 		return errors.Join(err, parts.Wait(), stack.Unwind(stopLimit))
 	}
 	g.startParts(work, parts)
+	g.listening.Store(true)
 	if g.opt.Listening != nil {
 		g.opt.Listening(g.address)
 	}
@@ -55,6 +56,10 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 		g.log.Error().Err(err).Msg("cached policy not used")
 	}
 	parts.Go(func() error { return g.store.Watch(work, g.cfg.Boundary, g.follower) })
+	parts.Go(func() error { return g.watchDigests(work) })
+	if g.gossip != nil {
+		parts.Go(func() error { g.writeDigest(work); return nil })
+	}
 	parts.Go(func() error {
 		return g.store.AnnouncePresence(work, g.cfg.Boundary, g.presence, g.follower.Changed())
 	})
@@ -63,8 +68,7 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 
 func (g *gateway) startParts(work context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return g.credentials.Run(work) })
-	parts.Go(func() error { g.machine.Run(work, g.observe); return nil })
-	parts.Go(func() error { g.expireOrders(work); return nil })
+	parts.Go(func() error { g.watchHealth(work); return nil })
 	if g.gossip != nil {
 		parts.Go(func() error { return g.runGossip(work) })
 	}
@@ -87,18 +91,21 @@ func served(err error) error {
 	return fmt.Errorf("serve: %w", err)
 }
 
-// expireOrders ends orders at their time; nothing arrives when one runs out.
-func (g *gateway) expireOrders(ctx context.Context) {
+// watchHealth evaluates the gateway's health each period, and ends orders at
+// their time: nothing arrives when one merely runs out.
+func (g *gateway) watchHealth(ctx context.Context) {
 	tick := time.NewTicker(health.Period)
 	defer tick.Stop()
 	for {
+		now := time.Now()
+		if next, ok := g.follower.NextExpiry(); ok && !now.Before(next) {
+			g.follower.Expire(now)
+		}
+		g.evaluate(now)
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			if next, ok := g.follower.NextExpiry(); ok && !now.Before(next) {
-				g.follower.Expire(now)
-			}
+		case <-tick.C:
 		}
 	}
 }
@@ -134,9 +141,9 @@ func (g *gateway) drain(stop context.CancelFunc) error {
 		Timeout:       time.Duration(g.cfg.Drain.Timeout),
 		Cut:           g.cut,
 		LeaveGossip:   g.leaveGossip,
-		Close: func(context.Context) error {
+		Close: func(ctx context.Context) error {
 			stop()
-			return g.closeServers()
+			return g.closeServers(ctx)
 		},
 		Report: func(r lifecycle.StepReport) {
 			g.log.Info().Str("step", r.Step).Dur("took_ms", r.Took).Err(r.Err).Msg("drain")
@@ -148,10 +155,10 @@ func (g *gateway) drain(stop context.CancelFunc) error {
 	return nil // a drain that had to cut streams is still a stop as asked for
 }
 
-// stopAccepting closes the public listener and lets kept-alive connections end
-// with their current answer.
+// stopAccepting closes the public listener. Kept-alive connections are not cut:
+// since the drain began every answer has asked for their end, and closing one
+// that idles could cross with a request that is on its way.
 func (g *gateway) stopAccepting() error {
-	g.public.SetKeepAlivesEnabled(false)
 	if err := g.publicL.Close(); !isClosed(err) {
 		return err
 	}
@@ -165,15 +172,19 @@ func (g *gateway) cut(ctx context.Context) error {
 	return g.inflight.Wait(ctx)
 }
 
-func (g *gateway) closeServers() error {
-	err := g.public.Close()
+// closeServers ends the servers, and lets a request finish that came at the
+// very end.
+func (g *gateway) closeServers(ctx context.Context) error {
+	errs := []error{g.public.Shutdown(ctx), g.public.Close()}
 	if g.admin != nil {
-		err = errors.Join(err, g.admin.Close())
+		errs = append(errs, g.admin.Close())
 	}
-	if isClosed(err) {
-		return nil
+	for i, err := range errs {
+		if isClosed(err) {
+			errs[i] = nil
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 func (g *gateway) notify(how func() error) {

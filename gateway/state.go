@@ -38,6 +38,7 @@ func (g *gateway) takeOrders(all []store.Order) {
 	}
 	g.ordered.Store(o)
 	g.registry.SetDrained(backends, regions)
+	g.evaluate(time.Now()) // a drain shows at once
 }
 
 // isDraining reports whether this gateway takes no new work, by signal or order.
@@ -63,13 +64,22 @@ func (g *gateway) observe(now time.Time) health.Inputs {
 			Name: r.Name, Required: r.Required, Availability: g.availability(now, s, r),
 		})
 	}
-	if in.CredentialsUsable && !in.Draining {
-		g.ready.Do(g.announceReady)
-	}
 	return in
 }
 
-// announceReady says once that requests are served from now on.
+// evaluate takes one look at the gateway's health, and says so once when
+// requests are served from now on: /health/ready agrees by then.
+func (g *gateway) evaluate(now time.Time) {
+	before := g.machine.Summary()
+	g.machine.Evaluate(g.observe(now))
+	if after := g.machine.Summary(); before.Ready != after.Ready || before.Stamp != after.Stamp || before.Draining != after.Draining {
+		g.follower.Touch() // presence tells it
+	}
+	if g.listening.Load() && g.machine.Summary().Ready.Good() {
+		g.ready.Do(g.announceReady)
+	}
+}
+
 func (g *gateway) announceReady() {
 	a := g.addresses()
 	g.log.Info().Str("url", a.URL).Str("admin_url", a.AdminURL).Str("gossip", a.Gossip).Msg("ready")

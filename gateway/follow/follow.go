@@ -223,7 +223,7 @@ func (f *Follower) Expire(now time.Time) {
 	if f.cfg.Ordered != nil {
 		f.cfg.Ordered(inForce)
 	}
-	f.signal()
+	f.Touch()
 }
 
 // NextExpiry returns when the next order ends; false if there is none.
@@ -248,10 +248,11 @@ func (f *Follower) set(change func(*State)) {
 	f.mu.Lock()
 	change(&f.state)
 	f.mu.Unlock()
-	f.signal()
+	f.Touch()
 }
 
-func (f *Follower) signal() {
+// Touch signals Changed for a reason of the caller's.
+func (f *Follower) Touch() {
 	select {
 	case f.changed <- struct{}{}:
 	default:

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/geo"
+)
+
+const (
+	// digestPeriod is how often a stamp's digest is written.
+	digestPeriod = 2 * time.Second
+	// digestLife is how long another stamp's digest is believed: three periods,
+	// so that one late write changes nothing.
+	digestLife = 3 * digestPeriod
+	// digestTargets bounds what is read of a digest, which anybody with access to
+	// the boundary's etcd could have written.
+	digestTargets = 2048
+)
+
+// A digest is what a stamp says of its own region's targets to the stamps that
+// may fall back to it. Waits are remaining times: no clocks are compared.
+type digest struct {
+	Gateway string         `json:"gateway"`
+	Targets []digestTarget `json:"targets"` // those that call for caution
+	Load    digestLoad     `json:"load"`
+}
+
+type digestTarget struct {
+	Origin     string `json:"origin"`
+	Deployment string `json:"deployment"`
+	GateMS     int64  `json:"gateMs,omitempty"`
+	Breaker    string `json:"breaker,omitempty"`
+}
+
+// digestLoad is for status alone.
+type digestLoad struct {
+	InFlight int `json:"inFlight"`
+}
+
+// writeDigest writes the stamp's digest while this gateway is the one of its
+// stamp that should: all members agree on who that is, and where they do not,
+// two write the same. It runs beside the requests and never holds one up.
+func (g *gateway) writeDigest(ctx context.Context) {
+	tick := time.NewTicker(digestPeriod)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !g.gossip.members.Owner("digest") || g.isDraining() {
+			continue
+		}
+		payload, err := json.Marshal(g.ownDigest(time.Now()))
+		if err == nil {
+			err = g.store.PutDigest(ctx, g.cfg.Boundary, g.cfg.Region, payload)
+		}
+		if err != nil && !failing && ctx.Err() == nil {
+			g.log.Warn().Err(err).Msg("the stamp's digest is not written: other stamps learn by their own first attempt")
+		}
+		failing = err != nil
+	}
+}
+
+// ownDigest sums up what the stamp knows: this gateway's evidence and its peers'.
+func (g *gateway) ownDigest(now time.Time) digest {
+	d := digest{Gateway: g.cfg.Name, Targets: []digestTarget{}}
+	for _, t := range g.registry.Status(now) {
+		if t.Region != g.cfg.Region {
+			continue
+		}
+		d.Load.InFlight += t.InFlight + t.PeerInFlight
+		if t.Gate == 0 && t.Breaker == breaker.Closed && t.PeersOpen == 0 {
+			continue
+		}
+		out := digestTarget{Origin: t.Key.Origin, Deployment: t.Key.Deployment, GateMS: t.Gate.Milliseconds()}
+		if t.Breaker != breaker.Closed || t.PeersOpen > 0 {
+			out.Breaker = breaker.Open.String()
+		}
+		d.Targets = append(d.Targets, out)
+	}
+	return d
+}
+
+// watchDigests takes in what other stamps say of their regions. It can only add
+// caution, and ends by itself when the other stamp falls silent.
+func (g *gateway) watchDigests(ctx context.Context) error {
+	return g.store.WatchDigests(ctx, g.cfg.Boundary, func(region geo.RegionID, payload json.RawMessage) {
+		if region == g.cfg.Region || payload == nil {
+			return
+		}
+		hints, err := g.hints(region, payload)
+		if err != nil {
+			g.log.Warn().Err(err).Str("of", string(region)).Msg("digest not understood")
+			return
+		}
+		g.registry.ApplyHint(time.Now(), hints)
+	})
+}
+
+// hints reads a digest. A stamp is heard on targets of its own region alone.
+func (g *gateway) hints(region geo.RegionID, payload json.RawMessage) ([]targets.Hint, error) {
+	var d digest
+	if err := json.Unmarshal(payload, &d); err != nil {
+		return nil, err
+	}
+	s := g.follower.Snapshot()
+	if s == nil {
+		return nil, nil
+	}
+	var out []targets.Hint
+	for _, t := range d.Targets[:min(len(d.Targets), digestTargets)] {
+		key := policy.Key{Origin: t.Origin, Deployment: t.Deployment}
+		if known, ok := s.Target(key); !ok || known.Region() != region {
+			continue
+		}
+		h := targets.Hint{Key: key, Gate: max(time.Duration(t.GateMS), 0) * time.Millisecond, ValidFor: digestLife}
+		if t.Breaker == breaker.Open.String() {
+			h.Breaker = breaker.Open
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}

@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/targets"
+)
+
+// A collector reads the gateway's state when it is asked for metrics, so that
+// keeping them costs a request nothing. Its labels name backends, deployments
+// and routes of the policy in force, a closed set.
+type collector struct {
+	gateway *gateway
+
+	gate, breaker, identity, missing, inFlight, serial, refused, draining *prometheus.Desc
+}
+
+func newCollector(g *gateway) *collector {
+	target := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("stampgate_target_"+name, help, []string{"backend", "deployment"}, nil)
+	}
+	own := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("stampgate_"+name, help, nil, nil)
+	}
+	return &collector{
+		gateway:  g,
+		gate:     target("gate_remaining_seconds", "Time until the target's throttle gate opens, in seconds; 0 = open."),
+		breaker:  target("breaker_open", "1 while the target's breaker lets nothing or only tests through."),
+		identity: target("identity_alarm", "1 while the backend refuses the gateway's credential."),
+		missing:  target("deployment_missing", "1 while the backend says that the deployment does not exist."),
+		inFlight: target("in_flight_requests", "Requests of this gateway that run on the target."),
+		serial:   own("policy_serial", "Serial of the policy in force; 0 = none."),
+		refused:  own("policy_refused_serial", "Serial of the newest policy that was refused; 0 = none."),
+		draining: own("draining", "1 while the gateway takes no new work."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, t := range c.gateway.registry.Status(time.Now()) {
+		b, d := t.Backend, t.Key.Deployment
+		gauge(c.gate, t.Gate.Seconds(), b, d)
+		gauge(c.breaker, oneIf(t.Breaker != breaker.Closed), b, d)
+		gauge(c.identity, oneIf(t.Identity), b, d)
+		gauge(c.missing, oneIf(t.Missing), b, d)
+		gauge(c.inFlight, float64(t.InFlight), b, d)
+	}
+	s := c.gateway.follower.State()
+	gauge(c.serial, float64(s.AppliedSerial))
+	gauge(c.refused, float64(s.RefusedSerial))
+	gauge(c.draining, oneIf(c.gateway.isDraining()))
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// countChanges has every transition of a target counted and logged: it is what
+// an operator who is paged looks for first. A new gate or an open breaker is
+// also told to the stamp at once.
+func (g *gateway) countChanges() {
+	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stampgate_target_transitions_total",
+		Help: "Transitions of targets, by backend, deployment, machine (gate, breaker, identity, deployment) and new state.",
+	}, []string{"backend", "deployment", "machine", "to"})
+	spent := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stampgate_retry_budget_spent_total", Help: "Retries that were refused because the route's budget was spent.",
+	}, []string{"route"})
+	g.metrics.MustRegister(changes, spent, newCollector(g))
+	g.registry.OnChange(func(c targets.Change) {
+		changes.WithLabelValues(c.Backend, c.Key.Deployment, c.Machine, c.To).Inc()
+		g.log.Warn().Str("backend", c.Backend).Str("deployment", c.Key.Deployment).Str("machine", c.Machine).
+			Str("from", c.From).Str("to", c.To).Msg("target changed")
+		if g.gossip != nil {
+			g.gossip.wake()
+		}
+	})
+	g.registry.OnBudgetSpent(func(route string) { spent.WithLabelValues(route).Inc() })
+}
