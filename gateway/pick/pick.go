@@ -71,7 +71,7 @@ type Tier struct {
 
 // The numbers of the draw.
 const (
-	scanUpTo = 8 // so few targets are looked at one by one
+	scanUpTo = 4 // so few targets are looked at one by one
 	maxDraws = 8 // misses before all are looked at after all
 	// slower: how many times slower, at equal load, a target must be to lose to
 	// the other. Less is noise, and would bend the weights for nothing.
