@@ -212,16 +212,19 @@ func TestEndpointIsAHostAndNothingElse(t *testing.T) {
 		}
 	}
 	for endpoint, origin := range map[string]string{
-		"https://swc.openai.azure.com":       "https://swc.openai.azure.com",
-		"https://swc.openai.azure.com/":      "https://swc.openai.azure.com",
-		"HTTPS://Swc.OpenAI.Azure.Com":       "https://swc.openai.azure.com",
-		"https://swc.openai.azure.com.":      "https://swc.openai.azure.com",
-		"https://swc.openai.azure.com:443":   "https://swc.openai.azure.com",
-		"https://swc.openai.azure.com:08443": "https://swc.openai.azure.com:8443",
-		"https://xn--bcher-kva.example":      "https://xn--bcher-kva.example",
-		"https://gpu-1.lab.internal:8443":    "https://gpu-1.lab.internal:8443",
-		"https://3com.example":               "https://3com.example",
-		"https://0x7f.example":               "https://0x7f.example",
+		"https://swc.openai.azure.com":                    "https://swc.openai.azure.com",
+		"https://swc.openai.azure.com/":                   "https://swc.openai.azure.com",
+		"HTTPS://Swc.OpenAI.Azure.Com":                    "https://swc.openai.azure.com",
+		"https://swc.openai.azure.com.":                   "https://swc.openai.azure.com",
+		"https://swc.openai.azure.com:443":                "https://swc.openai.azure.com",
+		"https://swc.openai.azure.com:08443":              "https://swc.openai.azure.com:8443",
+		"https://xn--bcher-kva.example":                   "https://xn--bcher-kva.example",
+		"https://gpu-1.lab.internal:8443":                 "https://gpu-1.lab.internal:8443",
+		"https://3com.example":                            "https://3com.example",
+		"https://0x7f.example":                            "https://0x7f.example",
+		"https://a-z0-9.example":                          "https://a-z0-9.example",
+		"https://" + strings.Repeat("z", 63) + ".example": "https://" + strings.Repeat("z", 63) + ".example",
+		"https://" + strings.Repeat("a.", 126) + "a":      "https://" + strings.Repeat("a.", 126) + "a", // 253 characters
 	} {
 		site := goodSite()
 		site.Endpoint = endpoint
@@ -231,6 +234,14 @@ func TestEndpointIsAHostAndNothingElse(t *testing.T) {
 		}
 		if got, ok := Origin(endpoint); !ok || got != origin {
 			t.Errorf("Origin(%q) = %q, %v", endpoint, got, ok)
+		}
+	}
+}
+
+func TestWhatIsNoEndpointHasNoOrigin(t *testing.T) {
+	for _, endpoint := range []string{"", "https://", "https://:443", "swc.openai.azure.com", "https://a b", "https:a.com"} {
+		if got, ok := Origin(endpoint); ok || got != "" {
+			t.Errorf("Origin(%q) = %q", endpoint, got)
 		}
 	}
 }
