@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +69,12 @@ func (g *globals) explain(ctx context.Context, f explainFlags) error {
 	if err != nil {
 		return err
 	}
-	return g.show(e, func(w io.Writer) { e.write(w) })
+	if f.gatewayAdmin != "" {
+		if e.Gateway, err = g.askGateway(ctx, f); err != nil {
+			return err
+		}
+	}
+	return g.show(e, e.write)
 }
 
 // policyToExplain returns the document, its serial, and what is drained.

@@ -41,7 +41,7 @@ type explanation struct {
 	Targets  []orderedTarget  `json:"targets"`
 	Excluded []excludedTarget `json:"excluded"`
 	Notes    []string         `json:"notes,omitempty"`
-	Gateway  any              `json:"gateway,omitempty"` // what the gateway asked for itself answered
+	Gateway  *gatewayView     `json:"gateway,omitempty"` // what a gateway says itself, if one was asked
 }
 
 type orderedTarget struct {
@@ -110,9 +110,7 @@ func explain(doc *policy.Document, snap *policy.Snapshot, q question, out []drai
 // drained, and returns all that the tiers name.
 func (e *explanation) order(route *policy.CompiledRoute, region geo.RegionID, out []drained) map[*policy.Target]bool {
 	named := map[*policy.Target]bool{}
-	tier := 0
-	for _, t := range route.Tiers(region) {
-		before := len(e.Targets)
+	for tier, t := range route.Tiers(region) {
 		for _, target := range t.Targets {
 			named[target] = true
 			if d, ok := drainOf(target, t.Passive, out); ok {
@@ -123,9 +121,6 @@ func (e *explanation) order(route *policy.CompiledRoute, region geo.RegionID, ou
 				Tier: tier, Backend: target.Backend, Deployment: target.Deployment, Region: target.Region(), SKU: target.SKU(),
 				Weight: target.Weight, Passive: t.Passive, Provisioned: target.Provisioned,
 			})
-		}
-		if len(e.Targets) > before {
-			tier++
 		}
 	}
 	return named
@@ -218,6 +213,9 @@ func (e *explanation) write(w io.Writer) {
 	}
 	for _, note := range e.Notes {
 		_, _ = fmt.Fprintf(w, "\nnote: %s\n", note)
+	}
+	if e.Gateway != nil {
+		e.Gateway.write(w)
 	}
 }
 

@@ -21,7 +21,20 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"stampctl": main})
+	testscript.Main(cleaning{m}, map[string]func(){"stampctl": main})
+}
+
+// cleaning removes what the tests have built when all of them have ended.
+type cleaning struct{ *testing.M }
+
+func (c cleaning) Run() int {
+	dir, err := os.MkdirTemp("", "stampgate-programs-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	programsDir = dir
+	return c.M.Run()
 }
 
 // TestScripts runs every testdata/script/*.txtar. Each is one promise of the

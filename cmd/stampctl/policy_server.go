@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,9 @@ func difference(ctx context.Context, c *client.Client, next candidate, serial ui
 		return policyDiff{}, err
 	}
 	text := diff.Diff("policy "+strconv.FormatUint(old.Serial, 10), []byte(old.Document), "the new policy", next.canonical)
+	if _, rest, ok := bytes.Cut(text, []byte("\n")); ok {
+		text = rest // the first line names the command that would have made it
+	}
 	return policyDiff{Boundary: next.boundary, Serial: old.Serial, Changed: len(text) > 0, Diff: string(text)}, nil
 }
 
@@ -224,7 +228,7 @@ func policyGetCommand(g *globals) *cobra.Command {
 			defer c.Close()
 			p, err := c.Policy(cmd.Context(), geo.Boundary(args[0]), serial)
 			if err != nil {
-				return err
+				return withSerial(err, args[0], serial)
 			}
 			if !p.Genuine {
 				return fmt.Errorf("policy %d of %s is not genuine (%s): no gateway follows it; publish a good one", p.Serial, args[0], clean(p.Problem))
@@ -234,6 +238,14 @@ func policyGetCommand(g *globals) *cobra.Command {
 	}
 	cmd.Flags().Uint64Var(&serial, "serial", 0, "the publication of this number instead of the one in force")
 	return cmd
+}
+
+// withSerial adds to "no such serial" which one, and where they are listed.
+func withSerial(err error, boundary string, serial uint64) error {
+	if _, ok := errors.AsType[*client.NotFoundError](err); ok && serial != 0 {
+		return fmt.Errorf("policy %d of %s: %w: 'stampctl policy history %s' lists what is kept", serial, boundary, err, boundary)
+	}
+	return err
 }
 
 func policyHistoryCommand(g *globals) *cobra.Command {
@@ -293,7 +305,7 @@ func policyRollbackCommand(g *globals) *cobra.Command {
 			p, err := c.Rollback(cmd.Context(), geo.Boundary(args[0]), client.RollbackRequest{
 				Serial: serial, Author: f.who(), Message: f.message, ExpectSerial: f.expected(),
 			})
-			return g.published("policy "+args[1], p, err)
+			return g.published("policy "+args[1], p, withSerial(err, args[0], serial))
 		},
 	}
 	f.define(cmd)

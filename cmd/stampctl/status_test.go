@@ -108,7 +108,7 @@ clients: [{name: payroll, keys: [{sha256: 0123456789abcdef0123456789abcdef012345
 		t.Fatalf("undisturbed: %+v", e)
 	}
 	e := ask(drained{Kind: "backend", Name: "swc", Reason: "key rotation"})
-	if len(e.Targets) != 1 || e.Targets[0].Backend != "weu" || e.Targets[0].Tier != 0 {
+	if len(e.Targets) != 1 || e.Targets[0].Backend != "weu" || e.Targets[0].Tier != 1 {
 		t.Errorf("backend drained: targets %+v", e.Targets)
 	}
 	if len(e.Excluded) != 1 || e.Excluded[0].Reason != "backend swc is drained: key rotation" {

@@ -60,6 +60,9 @@ func (s *stack) startAll(ctx context.Context, out **Stack) error {
 		if err := errors.Join(simChild.awaitReady(ctx, &sim), cpChild.awaitReady(ctx, &cp)); err != nil {
 			return err
 		}
+		if cp.URL == "" || cp.PublicKey == "" || sim.ControlURL == "" || sim.IdentityURL == "" {
+			return errors.New("the ready lines of control plane and simulator do not say where they are: were the programs built from the same sources? 'make build' builds all of them")
+		}
 		clients, err = s.publish(ctx, cp)
 		return err
 	})

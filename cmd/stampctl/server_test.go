@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/controlplane/api"
+	"github.com/stampgate/stampgate/controlplane/embedded"
+	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/secret"
+)
+
+const testToken = "the admin token of the tests"
+
+// TestServerScripts runs every testdata/server/*.txtar against a real control
+// plane of its own: the API in this process, on an etcd in this process.
+func TestServerScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/server",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			url, err := startControlPlane(env, filepath.Join(env.WorkDir, ".etcd"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Setenv(envServer, url)
+			env.Setenv(envToken, testToken)
+			env.Setenv(envAuthor, "alice")
+			return os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(testToken+"\n"), 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// startControlPlane serves until the script ends. A gateway that is behind
+// announces itself, so that status has something to show.
+func startControlPlane(env *testscript.Env, dir string) (url string, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	log := zerolog.Nop()
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, NoSync: true}, log)
+	if err != nil {
+		cancel()
+		return "", err
+	}
+	env.Defer(etcd.Close)
+	stores := map[geo.Boundary]*store.Store{}
+	for _, b := range []geo.Boundary{"eu", "us"} {
+		s, err := store.Open(store.Config{Endpoints: etcd.Endpoints()}, log)
+		if err != nil {
+			cancel()
+			return "", err
+		}
+		env.Defer(func() { _ = s.Close() })
+		stores[b] = s
+	}
+	key, err := signing.GenerateKey()
+	if err != nil {
+		cancel()
+		return "", err
+	}
+	handler, err := api.New(api.Config{Stores: stores, Key: key, Token: secret.New(testToken), Log: log})
+	if err != nil {
+		cancel()
+		return "", err
+	}
+	server := httptest.NewServer(handler)
+	env.Defer(server.Close)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_ = stores["eu"].AnnouncePresence(ctx, "eu", func() store.Presence {
+			return store.Presence{Gateway: "eu-swc-1", Region: "swedencentral", Health: "pass"}
+		}, nil)
+	}()
+	env.Defer(func() {
+		cancel()
+		<-gone
+	})
+	return server.URL, nil
+}
