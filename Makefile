@@ -37,7 +37,7 @@ test: ## Run every test with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: check
-check: fmt vet fix lint imports test vuln ## All that CI runs, cheapest first
+check: fmt vet fix lint imports test sdk-test vuln ## All that CI runs, cheapest first
 
 .PHONY: fmt
 fmt: ## Fail if a file is not formatted

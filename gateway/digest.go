@@ -121,7 +121,7 @@ func (g *gateway) hints(region geo.RegionID, payload json.RawMessage) ([]targets
 		if known, ok := s.Target(key); !ok || known.Region() != region {
 			continue
 		}
-		h := targets.Hint{Key: key, Gate: max(time.Duration(t.GateMS), 0) * time.Millisecond, ValidFor: digestLife}
+		h := targets.Hint{Key: key, Gate: time.Duration(max(t.GateMS, 0)) * time.Millisecond, ValidFor: digestLife}
 		if t.Breaker == breaker.Open.String() {
 			h.Breaker = breaker.Open
 		}

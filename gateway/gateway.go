@@ -102,8 +102,8 @@ func Run(ctx context.Context, cfg Config, opt Options) error {
 	g := &gateway{cfg: cfg, opt: opt, started: time.Now()}
 	g.log = opt.Log.With().Str("gateway", cfg.Name).Str("boundary", string(cfg.Boundary)).Str("region", string(cfg.Region)).Logger()
 	var stack lifecycle.Stack
-	if err := g.build(&stack); err != nil {
-		return errors.Join(err, stack.Unwind(stopLimit))
+	if err := g.build(&stack); err != nil { //nolint:contextcheck // listeners outlive ctx: a drain needs them
+		return errors.Join(err, stack.Unwind(stopLimit)) //nolint:contextcheck // undoing must not be cancelled
 	}
 	return g.run(ctx, &stack)
 }

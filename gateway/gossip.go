@@ -81,15 +81,19 @@ func (g *gateway) runGossip(ctx context.Context) error {
 		case <-tick.C:
 		case <-p.leave:
 			cancel()
-			<-done
+			g.gossipEnded(<-done)
 			return nil
 		case err := <-done:
-			if err != nil {
-				// Gossip only informs: a stamp whose gossip cannot run still serves.
-				g.log.Error().Err(err).Msg("gossip ended, this gateway works on local evidence alone")
-			}
+			g.gossipEnded(err)
 			return nil
 		}
+	}
+}
+
+// gossipEnded reports why, and is no reason to stop: gossip only informs.
+func (g *gateway) gossipEnded(err error) {
+	if err != nil {
+		g.log.Error().Err(err).Msg("gossip ended, this gateway works on local evidence alone")
 	}
 }
 

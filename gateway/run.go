@@ -23,7 +23,7 @@ func (g *gateway) run(ctx context.Context, stack *lifecycle.Stack) error {
 	parts, work := errgroup.WithContext(work)
 	if err := g.startPolicy(work, parts); err != nil {
 		stop()
-		return errors.Join(err, parts.Wait(), stack.Unwind(stopLimit))
+		return errors.Join(err, parts.Wait(), stack.Unwind(stopLimit)) //nolint:contextcheck // undoing must not be cancelled
 	}
 	g.startParts(work, parts)
 	g.listening.Store(true)
@@ -36,9 +36,9 @@ func (g *gateway) run(ctx context.Context, stack *lifecycle.Stack) error {
 	case <-ctx.Done():
 	case <-work.Done(): // a part has failed: see what parts.Wait says
 	}
-	err := g.drain(stop)
+	g.drain(stop) //nolint:contextcheck // the drain begins because ctx has ended
 	stop()
-	return errors.Join(err, parts.Wait(), stack.Unwind(stopLimit))
+	return errors.Join(parts.Wait(), stack.Unwind(stopLimit)) //nolint:contextcheck // undoing must not be cancelled
 }
 
 // startPolicy brings the last good policy into force before the first request,
@@ -123,8 +123,9 @@ func (g *gateway) presence() store.Presence {
 	}
 }
 
-// drain is the written order of a stop: see lifecycle.Drain.
-func (g *gateway) drain(stop context.CancelFunc) error {
+// drain is the written order of a stop: see lifecycle.Drain. One that had to cut
+// streams short is still a stop as it was asked for.
+func (g *gateway) drain(stop context.CancelFunc) {
 	hurry := g.opt.Hurry
 	if hurry == nil {
 		hurry = context.Background()
@@ -152,7 +153,6 @@ func (g *gateway) drain(stop context.CancelFunc) error {
 	if err != nil {
 		g.log.Warn().Err(err).Int("in_flight", g.inflight.Count()).Msg("drain was cut short")
 	}
-	return nil // a drain that had to cut streams is still a stop as asked for
 }
 
 // stopAccepting closes the public listener. Kept-alive connections are not cut:

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
@@ -91,16 +92,17 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	out := telemetry.NewAsyncWriter(os.Stderr, logQueue)
-	defer func() {
+	defer func() { //nolint:contextcheck // the log is flushed after ctx has ended
 		flush, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		_ = out.Close(flush) // there is nowhere left to say it
 	}()
 	log := telemetry.NewLogger(out, level, "gateway")
 	telemetry.TakeStandardLog(log)
+	store.SilenceGRPC()
 	quit, stopQuit := context.WithCancel(context.Background())
 	defer stopQuit()
-	go telemetry.DumpOnQuit(quit, os.Stderr)
+	go telemetry.DumpOnQuit(quit, os.Stderr) //nolint:contextcheck // dumps are wanted above all while the process stops
 
 	return gateway.Run(ctx, cfg, gateway.Options{Log: log, Hurry: secondSignal(ctx), LogDropped: out})
 }

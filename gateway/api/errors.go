@@ -14,13 +14,24 @@ import (
 )
 
 var (
-	errRouteNotFound = &proxy.Refusal{Status: http.StatusNotFound, Code: "route_not_found", NoRetry: true,
-		Message: "There is no route of that name. GET /openai/v1/models lists those that this credential may use."}
-	errRouteForbidden = &proxy.Refusal{Status: http.StatusForbidden, Code: "route_forbidden", NoRetry: true,
-		Message: "This credential may not use the route. Ask for it to be granted in the policy."}
-	errBodyUnreadable = &proxy.Refusal{Status: http.StatusBadRequest, Code: "invalid_request", NoRetry: true,
-		Message: "The request body could not be read."}
+	errRouteNotFound = final(http.StatusNotFound, "route_not_found",
+		"There is no route of that name. GET /openai/v1/models lists those that this credential may use.")
+	errRouteForbidden = final(http.StatusForbidden, "route_forbidden",
+		"This credential may not use the route. Ask for it to be granted in the policy.")
+	errFrontDoorRequired = final(http.StatusForbidden, "front_door_required",
+		"Requests are taken only through the configured Front Door.")
+	errBodyUnreadable = final(http.StatusBadRequest, "invalid_request",
+		"The request body could not be read.")
+	errNoPolicy = &proxy.Refusal{
+		Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
+		Message: "The gateway has no policy yet.", RetryAfter: 5 * time.Second,
+	}
 )
+
+// final is a refusal that sending the same request again does not change.
+func final(status int, code, message string) *proxy.Refusal {
+	return &proxy.Refusal{Status: status, Code: code, Message: message, NoRetry: true}
+}
 
 // statusClientGone is what the log says of a request whose client hung up
 // before the answer; nobody receives it. nginx made the number known.
@@ -36,7 +47,7 @@ func refusalOf(err error) (r *proxy.Refusal, param string) {
 		return authRefusal(e), ""
 	}
 	if e, ok := errors.AsType[*operation.Error](err); ok {
-		return &proxy.Refusal{Status: e.Status, Code: e.Code, Message: e.Message, NoRetry: true}, e.Param
+		return final(e.Status, e.Code, e.Message), e.Param
 	}
 	if errors.Is(err, context.Canceled) {
 		return &proxy.Refusal{Status: statusClientGone}, ""

@@ -38,7 +38,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	s.Inflight.Add()
 	defer s.Inflight.Done()
 	v := &visit{server: s, w: w, r: r, start: time.Now(), requestID: requestID(r.Header), operation: "none"}
-	if err := v.handle(); err != nil {
+	if err := v.handle(); err != nil { //nolint:contextcheck // the request is in v, and its context with it
 		v.refuse(err)
 	}
 	v.record()
@@ -54,12 +54,10 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 func (v *visit) handle() error {
 	v.snapshot = v.Snapshot()
 	if v.snapshot == nil {
-		return &proxy.Refusal{Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
-			Message: "The gateway has no policy yet.", RetryAfter: 5 * time.Second}
+		return errNoPolicy
 	}
 	if len(v.FrontDoorID) > 0 && !v.fromFrontDoor() {
-		return &proxy.Refusal{Status: http.StatusForbidden, Code: "front_door_required",
-			Message: "Requests are taken only through the configured Front Door.", NoRetry: true}
+		return errFrontDoorRequired
 	}
 	client, err := v.Auth.Authenticate(v.r.Context(), v.r.Header, v.snapshot, v.start)
 	if err != nil {
@@ -172,7 +170,7 @@ func (v *visit) stamp(h http.Header, r *proxy.Result) {
 // status of an auth error: one text for all that is not another boundary's.
 func authRefusal(e *auth.Error) *proxy.Refusal {
 	if e.Kind == auth.WrongBoundary {
-		return &proxy.Refusal{Status: http.StatusMisdirectedRequest, Code: "wrong_boundary", Message: e.Error(), NoRetry: true}
+		return final(http.StatusMisdirectedRequest, "wrong_boundary", e.Error())
 	}
-	return &proxy.Refusal{Status: http.StatusUnauthorized, Code: "unauthorized", Message: e.Error(), NoRetry: true}
+	return final(http.StatusUnauthorized, "unauthorized", e.Error())
 }

@@ -234,8 +234,10 @@ func TestOrders(t *testing.T) {
 	p, dir := newPublisher(t), t.TempDir()
 	now := time.Now()
 	order := func(key signing.PrivateKey, boundary geo.Boundary, name string, life time.Duration) store.Order {
-		o := store.Order{ID: store.OrderID(store.Drain, store.BackendOrder, name), Boundary: boundary, Kind: store.BackendOrder,
-			Name: name, Action: store.Drain, Created: now, Expires: now.Add(life)}
+		o := store.Order{
+			ID: store.OrderID(store.Drain, store.BackendOrder, name), Boundary: boundary, Kind: store.BackendOrder,
+			Name: name, Action: store.Drain, Created: now, Expires: now.Add(life),
+		}
 		o.Sign(key)
 		return o
 	}

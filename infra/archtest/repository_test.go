@@ -19,10 +19,6 @@ import (
 // root is the top of the repository, seen from here.
 const root = "../.."
 
-// provisional is the folder that holds requirements of go.mod until a package
-// imports them. Nothing imports it, and it goes when they all have.
-const provisional = "/deps"
-
 // golist runs go list at the root.
 func golist(t *testing.T, args ...string) []byte {
 	t.Helper()
@@ -53,7 +49,7 @@ func packages(t *testing.T) []archtest.Package {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.GoFiles) == 0 || strings.HasSuffix(p.ImportPath, provisional) {
+		if len(p.GoFiles) == 0 {
 			continue // only tests, or nothing at all
 		}
 		all = append(all, archtest.Package{
@@ -155,7 +151,7 @@ func TestTheTopLevelIsFixed(t *testing.T) {
 	var entries []string
 	for name := range files(t) {
 		first, _, _ := strings.Cut(name, "/")
-		if !slices.Contains(entries, first) && "/"+first != provisional {
+		if !slices.Contains(entries, first) {
 			entries = append(entries, first)
 		}
 	}
