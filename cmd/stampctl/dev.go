@@ -51,10 +51,11 @@ stack.json, which says how to reach everything. It is written when every gateway
 has served a request and taken away when the stack stops. Each start begins
 anew, unless --keep-state: then keys, published policies and ports stay.
 
-Ports: one block of 500 from --ports on: +0 control plane, +1 simulator control
-API, +2 all simulated instances (each on an address of its own, 127.0.10.1 and on),
-+10 and on the etcd of each boundary, +100 and on gateways, +200 and on their admin listeners, +300 and on
-gossip. Without --ports it is the first wholly free block of 18000, 18500 …
+Ports: one block of 500 from --ports on. +0 is the control plane, +1 the
+simulator's control API, +2 every simulated instance (each has an address of its
+own, from 127.0.10.1 on), +10 and on are the boundaries' etcds, +101 and on the
+gateways, +201 and on their admin listeners, +301 and on their gossip. Without
+--ports it is the first wholly free block of 18000, 18500 …
 
 Ctrl-C stops all of it. A process that dies is reported with its last log lines
 and not restarted; the rest goes on, and the exit code is then 1.`,
@@ -155,7 +156,7 @@ func (f devFlags) chosen() ([]devstack.Boundary, error) {
 
 func runDev(ctx context.Context, g *globals, c devstack.Config) error {
 	err := devstack.Run(ctx, c, func(s *devstack.Stack) {
-		_ = g.show(s, func(w io.Writer) { devstack.WhatToTry(w, c.Dir, s) }) // the stack runs whether or not someone reads this
+		_ = g.show(s, func(w io.Writer) { devstack.WhatToTry(w, os.Args[0], c.Dir, s) }) // the stack runs whether or not someone reads this
 	})
 	if fault, ok := errors.AsType[*devstack.ConfigError](err); ok {
 		return usage("%s", fault.Text)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -158,12 +159,7 @@ func alive(pid int) bool {
 func awaitDead(t *testing.T, pids []int) {
 	t.Helper()
 	await(t, fmt.Sprintf("end of all of %v", pids), func() bool {
-		for _, pid := range pids {
-			if alive(pid) {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(pids, alive)
 	})
 }
 
@@ -266,8 +262,12 @@ func TestAKilledDevLeavesNoProcessAndStartsAgain(t *testing.T) {
 	<-d.ended
 	awaitDead(t, pids)
 
-	again := startDev(t, dir, two()...)
+	again := startDev(t, dir, append(two(), "--output", "json")...)
 	eu := again.ready().Boundaries["eu"]
+	await(t, "result", func() bool {
+		var shown devstack.Stack
+		return json.Unmarshal([]byte(again.out.String()), &shown) == nil && shown.PID == again.cmd.Process.Pid
+	})
 	if code, _ := chat(t, eu.Gateways[0].URL, eu.Clients[0].Key); code != http.StatusOK {
 		t.Errorf("the second stack answers %d", code)
 	}

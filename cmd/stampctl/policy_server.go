@@ -126,6 +126,7 @@ func (f *publishFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "why, for the history and the audit trail")
 	cmd.Flags().StringVar(&f.author, "author", "", "who, for the history and the audit trail; default: $"+envAuthor+" or the login name")
 	cmd.Flags().Int64Var(&f.expect, "expect", -1, "publish only if this serial is in force (0: none), so that nobody's change is lost")
+	cmd.Flag("expect").DefValue = "0" // keeps the help from naming the -1 that stands for "not given"
 }
 
 func (f *publishFlags) who() string {

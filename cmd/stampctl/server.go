@@ -20,8 +20,8 @@ import (
 // The variables that stand in for flags.
 const (
 	envServer    = "STAMPGATE_SERVER"
-	envToken     = "STAMPGATE_TOKEN"      //nolint:gosec // the name of a variable
-	envTokenFile = "STAMPGATE_TOKEN_FILE" //nolint:gosec // the name of a variable
+	envToken     = "STAMPGATE_TOKEN"
+	envTokenFile = "STAMPGATE_TOKEN_FILE"
 	envStack     = "STAMPGATE_STACK"
 	envAuthor    = "STAMPGATE_AUTHOR"
 )
@@ -99,7 +99,7 @@ func (g *globals) token() (secret.Secret, error) {
 }
 
 func readToken(path string) (secret.Secret, error) {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return secret.Secret{}, fmt.Errorf("read the token: %w", err)
 	}

@@ -106,7 +106,7 @@ func (s *spawner) spawn(cmd command, exited func(*child)) (*child, error) {
 		return nil, fmt.Errorf("open the log of %s: %w", cmd.name, err)
 	}
 	defer func() { _ = logFile.Close() }()     // the child has its own
-	run := exec.Command(cmd.path, cmd.args...) //nolint:gosec // the stack's own programs; their end is stop's to decide, not a context's
+	run := exec.Command(cmd.path, cmd.args...) //nolint:gosec,noctx // the stack's own programs; their end is stop's to decide, not a context's
 	run.Env = cmd.env
 	run.Stdout, run.Stderr = logFile, logFile
 	run.SysProcAttr = childAttributes()

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// WhatToTry prints, for a person, what runs and the first things to do with it.
-func WhatToTry(w io.Writer, dir string, s *Stack) {
+// WhatToTry prints, for a person, what runs and the first things to do with it;
+// program is what stampctl was called as.
+func WhatToTry(w io.Writer, program, dir string, s *Stack) {
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	names := slices.Sorted(maps.Keys(s.Boundaries))
 	p("")
@@ -21,7 +22,7 @@ func WhatToTry(w io.Writer, dir string, s *Stack) {
 		}
 	}
 	p("")
-	p("  control plane and dashboard  %s", s.ControlPlane.URL)
+	p("  control plane                %s", s.ControlPlane.URL)
 	p("  everything, with keys        %s", filepath.Join(dir, StackFileName))
 	p("  logs                         %s", filepath.Join(dir, "logs"))
 	first := s.Boundaries[names[0]]
@@ -36,9 +37,9 @@ func WhatToTry(w io.Writer, dir string, s *Stack) {
 	p("  OPENAI_BASE_URL=%s/openai/v1 OPENAI_API_KEY=%s", gateway.URL, client.Key)
 	p("")
 	p("and the operator's side, in another terminal%s:", stackFlags(dir))
-	p("  stampctl status")
-	p("  stampctl explain --boundary %s --region %s --client %s --route %s", names[0], gateway.Region, client.Name, probeRoute)
-	p("  stampctl drain backend %s --boundary %s --reason trying --for 10m", first.Backends[0].Name, names[0])
+	p("  %s status", program)
+	p("  %s explain --boundary %s --region %s --client %s --route %s", program, names[0], gateway.Region, client.Name, probeRoute)
+	p("  %s drain backend %s --boundary %s --reason trying --for 10m", program, first.Backends[0].Name, names[0])
 	p("")
 	p("Ctrl-C stops everything")
 }
