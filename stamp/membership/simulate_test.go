@@ -102,7 +102,8 @@ network in virtual time, 1 ms from end to end, the given share of packets lost. 
 2 backends. *Whole*: all gateways start at once; until all see all. *Verdict*: ten times one gateway gates a target;
 until a peer knows, over all peers. *Idle* and *busy*: kB sent per second by each gateway while nothing happens, and
 while the load of every target changes twice a second. *Report*: bytes, signature included. Not modelled: full
-buffers, bandwidth, processes that stall. Headers of UDP, TCP and IP come on top. The large stamps take long:
+buffers, bandwidth, processes that stall. Headers of UDP, TCP and IP come on top. *Idle* begins a minute after the
+start; in a stamp of 500 the start itself is still being told then. 500 gateways take five minutes of a processor:
 ` + "`-sizes 3,20`" + ` simulates those two and keeps the other rows.
 
 | gateways | loss | whole | verdict p50 | p99 | max | idle kB/s | busy kB/s | report |
