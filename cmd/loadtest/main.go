@@ -35,6 +35,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(simulateCommand()) //nolint:contextcheck // cobra hands it the context
+	root.AddCommand(simulateCommand(), scorecardCommand()) //nolint:contextcheck // cobra hands it the context
 	return root.ExecuteContext(ctx)
 }

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/loadtest/scorecard"
+)
+
+// scorecardFlags are what the command line says.
+type scorecardFlags struct {
+	short    bool
+	parallel int
+	output   string
+	write    string
+}
+
+func scorecardCommand() *cobra.Command {
+	var f scorecardFlags
+	c := &cobra.Command{
+		Use:   "scorecard",
+		Short: "Measure what each fault of a backend costs the clients of a gateway",
+		Long: `Measure what each fault of a backend costs the clients of a gateway.
+
+For every class of fault, with one and with two of three targets faulty, a
+fresh gateway is asked by two clients on this machine. The table says how many
+requests were answered completely, how many streams that had begun ended with
+an error event and a broken connection, how many attempts were made beyond one
+for each request, how much later than in a healthy run the first byte came, and
+how many calls went outside the boundary.
+
+The exit code is 1 if a request was lost, or broken off by a fault that came
+before the first byte, or if anything went outside.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVar(&f.short, "short", false, "fewer requests and byte offsets")
+	fl.IntVar(&f.parallel, "parallel", 0, "runs at the same time (default 8)")
+	fl.StringVar(&f.output, "output", string(scorecard.Text), "text, json or markdown")
+	fl.StringVar(&f.write, "write", "", "a document whose table, between the marks scorecard:begin and scorecard:end, is replaced")
+	return c
+}
+
+func (f scorecardFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
+	output := scorecard.Output(f.output)
+	switch output {
+	case scorecard.Text, scorecard.JSON, scorecard.Markdown:
+	default:
+		return fmt.Errorf("--output %q, want text, json or markdown", f.output)
+	}
+	card, err := scorecard.Run(ctx, scorecard.Config{
+		Gateway: runGateway, Short: f.short, Parallel: f.parallel,
+		Progress: func(done, of int) {
+			if done%20 == 0 || done == of {
+				_, _ = fmt.Fprintf(stderr, "%d of %d runs\n", done, of)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := card.Write(stdout, output); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	if f.write != "" {
+		if err := rewrite(f.write, card.Table()); err != nil {
+			return err
+		}
+	}
+	return card.Err()
+}
+
+// runGateway starts the gateway as its command does, but for trust in the
+// simulator's certificates and leave to use backends on this machine.
+func runGateway(ctx context.Context, text []byte, roots *x509.CertPool, ready func(url string)) error {
+	cfg, err := gateway.ParseConfig(text)
+	if err != nil {
+		return err
+	}
+	cfg.AllowLoopback = true
+	return gateway.Run(ctx, cfg, gateway.Options{
+		Log: zerolog.Nop(), Dialer: proxy.Dialer{Roots: roots},
+		Ready: func(a gateway.Addresses) { ready(a.URL) },
+	})
+}
+
+// rewrite replaces the table in a document.
+func rewrite(file, table string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read the document: %w", err)
+	}
+	changed, err := scorecard.Replace(string(text), table)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("read the document: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(changed), info.Mode().Perm()); err != nil {
+		return fmt.Errorf("write the document: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package scorecard
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// An Output is a form in which a card is written.
+type Output string
+
+// The outputs.
+const (
+	Text     Output = "text"
+	JSON     Output = "json"
+	Markdown Output = "markdown"
+)
+
+// Write writes the card.
+func (c *Card) Write(w io.Writer, as Output) error {
+	switch as {
+	case Text:
+		return c.writeText(w)
+	case JSON:
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(c)
+	case Markdown:
+		_, err := io.WriteString(w, c.Table())
+		return err
+	}
+	return fmt.Errorf("output %q, want %s, %s or %s", as, Text, JSON, Markdown)
+}
+
+func (c *Card) writeText(w io.Writer) error {
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(cells []string) { _, _ = fmt.Fprintln(tab, strings.Join(cells, "\t")) } // Flush tells errors
+	line(head())
+	for _, cells := range c.lines() {
+		line(cells)
+	}
+	if err := tab.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, c.summary())
+	return err
+}
+
+// Table is the card as a table in Markdown.
+func (c *Card) Table() string {
+	var b strings.Builder
+	line := func(cells []string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
+	line(head())
+	line([]string{"---", "---", "--:", "--:", "--:", "--:", "--:", "--:"})
+	for _, cells := range c.lines() {
+		line(cells)
+	}
+	b.WriteString("\n" + c.summary() + "\n")
+	return b.String()
+}
+
+func head() []string {
+	return []string{
+		"fault", "answer", "complete", "ended honestly", "extra calls per request",
+		"first byte later, median", "at most", "outside",
+	}
+}
+
+// lines are the rows with one and with two faulty targets side by side.
+func (c *Card) lines() [][]string {
+	var lines [][]string
+	for n := 0; n < len(c.Rows); {
+		together := c.Rows[n : n+1]
+		for end := n + 2; end <= len(c.Rows) && c.Rows[end-1].Fault == together[0].Fault && c.Rows[end-1].Mode == together[0].Mode; end++ {
+			together = c.Rows[n:end]
+		}
+		n += len(together)
+		cell := func(show func(Row) string) string {
+			var parts []string
+			for _, r := range together {
+				parts = append(parts, show(r))
+			}
+			return strings.Join(parts, " / ")
+		}
+		outside := 0
+		for _, r := range together {
+			outside += r.Outside
+		}
+		lines = append(lines, []string{
+			together[0].Fault, string(together[0].Mode),
+			cell(func(r Row) string { return percent(r.Complete, r.Requests) }),
+			cell(func(r Row) string { return percent(r.Honest, r.Requests) }),
+			cell(func(r Row) string { return fmt.Sprintf("%.2f", r.ExtraCalls()) }),
+			cell(func(r Row) string { return milliseconds(r.MedianAdded) }),
+			cell(func(r Row) string { return milliseconds(r.MaxAdded) }),
+			fmt.Sprint(outside),
+		})
+	}
+	return lines
+}
+
+// percent never rounds up to 100: that is for all.
+func percent(part, of int) string {
+	switch {
+	case of == 0:
+		return "–"
+	case part == of:
+		return "100 %"
+	case part == 0:
+		return "0 %"
+	}
+	return fmt.Sprintf("%.1f %%", min(99.9, 100*float64(part)/float64(of)))
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
+
+func (c *Card) summary() string {
+	n, problems := 0, 0
+	for _, r := range c.Rows {
+		n += r.Requests
+		problems += len(r.Problems)
+	}
+	return fmt.Sprintf("%d requests in %s, three targets, a/b: with one / two of them faulty. Requirements not met: %d.",
+		n, c.Took.Round(time.Second), problems)
+}
+
+// The marks between which a document carries the table.
+const (
+	beginMark = "<!-- scorecard:begin -->"
+	endMark   = "<!-- scorecard:end -->"
+)
+
+// Replace puts the table between the marks of a document. Everything else in it
+// stays as it is.
+func Replace(document, table string) (string, error) {
+	head, rest, ok := strings.Cut(document, beginMark)
+	if !ok {
+		return "", fmt.Errorf("no line %s says where the table belongs", beginMark)
+	}
+	_, tail, ok := strings.Cut(rest, endMark)
+	if !ok {
+		return "", fmt.Errorf("%s is not followed by %s", beginMark, endMark)
+	}
+	if strings.Contains(head, endMark) || strings.Contains(tail, beginMark) || strings.Contains(tail, endMark) {
+		return "", fmt.Errorf("%s or %s is there twice", beginMark, endMark)
+	}
+	return head + beginMark + "\n" + strings.TrimSpace(table) + "\n" + endMark + tail, nil
+}
