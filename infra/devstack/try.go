@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 )
 
 // WhatToTry prints, for a person, what runs and the first things to do with it;
@@ -15,12 +16,13 @@ func WhatToTry(w io.Writer, program, dir string, s *Stack) {
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	names := slices.Sorted(maps.Keys(s.Boundaries))
 	p("")
+	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, name := range names {
-		b := s.Boundaries[name]
-		for _, g := range b.Gateways {
-			p("  %-3s %-16s %-24s %s", name, g.Region, g.Name, g.URL)
+		for _, g := range s.Boundaries[name].Gateways {
+			_, _ = fmt.Fprintf(columns, "  %s\t%s\t%s\t%s\n", name, g.Region, g.Name, g.URL)
 		}
 	}
+	_ = columns.Flush() // as with every line here, nobody may be reading
 	p("")
 	p("  control plane                %s", s.ControlPlane.URL)
 	p("  everything, with keys        %s", filepath.Join(dir, StackFileName))
