@@ -85,12 +85,13 @@ func readRows(t *testing.T) map[[2]int]string {
 }
 
 func writeRows(t *testing.T, rows map[[2]int]string) {
-	text := convergenceHead
+	var text strings.Builder
+	text.WriteString(convergenceHead)
 	keys := slices.SortedFunc(maps.Keys(rows), func(a, b [2]int) int { return slices.Compare(a[:], b[:]) })
 	for _, k := range keys {
-		text += rows[k] + "\n"
+		text.WriteString(rows[k] + "\n")
 	}
-	if err := os.WriteFile(convergence, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(convergence, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
