@@ -25,7 +25,6 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane"
 	"github.com/stampgate/stampgate/controlplane/client"
-	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/geo"
@@ -53,16 +52,27 @@ type Options struct {
 	Latency azuresim.Latency
 	// Edit changes the policy before it is published.
 	Edit func(string) string
+	// Clients beside payroll, which may use every route, too.
+	Clients []string
+	// Configure changes the configuration of each gateway before it starts.
+	Configure func(*gateway.Config)
+	// NoGateways leaves the gateways to the test, which may run them as processes.
+	NoGateways bool
+	// Log takes the lines of every part, from LogLevel on; default the test's
+	// own output and warnings.
+	Log      io.Writer
+	LogLevel zerolog.Level
 }
 
 // A Stack is a running product.
 type Stack struct {
-	T        *testing.T
+	T        testing.TB
 	Options  Options
 	Sim      *azuresim.Sim
 	Control  *client.Client
-	Key      string // of the client payroll, which may use every route
-	Policy   string // as last published
+	Key      string            // of the client payroll, which may use every route
+	Keys     map[string]string // of every client
+	Policy   string            // as last published
 	Gateways []*Gateway
 	CAFile   string // of the gateways' certificate, with TLS
 
@@ -70,21 +80,12 @@ type Stack struct {
 	addresses   controlplane.Addresses
 	stopControl func()
 	log         zerolog.Logger
-	seeds       []string // of gossip, by gateway
-}
-
-// A Gateway is one running gateway.
-type Gateway struct {
-	gateway.Addresses
-	Name   string
-	Region geo.RegionID
-	Config gateway.Config
-	stop   func()
+	seeds       map[geo.RegionID][]string // addresses of gossip
 }
 
 // Start starts a stack and ends it with the test. It returns when every gateway
 // is ready.
-func Start(t *testing.T, opt Options) *Stack {
+func Start(t testing.TB, opt Options) *Stack {
 	t.Helper()
 	if len(opt.Regions) == 0 {
 		opt.Regions = []geo.RegionID{"swedencentral"}
@@ -92,11 +93,18 @@ func Start(t *testing.T, opt Options) *Stack {
 	if opt.Gateways == 0 {
 		opt.Gateways = 1
 	}
-	s := &Stack{T: t, Options: opt, dir: t.TempDir(), log: telemetry.NewLogger(t.Output(), zerolog.WarnLevel, "")}
-	var err error
-	if s.Key, err = auth.NewKey("eu"); err != nil {
-		t.Fatal(err)
+	if opt.Log == nil {
+		opt.Log, opt.LogLevel = t.Output(), zerolog.WarnLevel
 	}
+	s := &Stack{T: t, Options: opt, dir: t.TempDir(), log: telemetry.NewLogger(opt.Log, opt.LogLevel, ""), Keys: map[string]string{}, seeds: map[geo.RegionID][]string{}}
+	for _, name := range append([]string{"payroll"}, opt.Clients...) {
+		key, err := auth.NewKey("eu")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Keys[name] = key
+	}
+	s.Key = s.Keys["payroll"]
 	s.startSim()
 	s.startControl()
 	s.Policy = s.document()
@@ -112,8 +120,10 @@ func Start(t *testing.T, opt Options) *Stack {
 			s.Gateways = append(s.Gateways, s.newGateway(region, i+1))
 		}
 	}
-	for _, g := range s.Gateways {
-		s.StartGateway(g)
+	if !opt.NoGateways {
+		for _, g := range s.Gateways {
+			s.StartGateway(g)
+		}
 	}
 	return s
 }
@@ -176,6 +186,9 @@ func (s *Stack) startControl() {
 	s.T.Cleanup(s.Control.Close)
 }
 
+// Etcd returns the endpoints of the boundary's etcd.
+func (s *Stack) Etcd() []string { return s.addresses.Etcd["eu"] }
+
 // StopControl ends the control plane and with it the boundary's etcd.
 func (s *Stack) StopControl() { s.stopControl() }
 
@@ -228,18 +241,23 @@ routes:
     model: text-embedding-3-large
     version: "1"
 clients:
-  - name: payroll
-    keys: [{sha256: {{.KeyHash}}, notAfter: 2100-01-01T00:00:00Z}]
+{{- range $name, $hash := .KeyHashes}}
+  - name: {{$name}}
+    keys: [{sha256: {{$hash}}, notAfter: 2100-01-01T00:00:00Z}]
     routes: [gpt-4o, text-embedding-3-large]
+{{- end}}
 `
 
 func (s *Stack) document() string {
 	type backend struct{ Name, Region, URL, KeyFile, SKU, Capacity string }
 	data := struct {
-		Regions  []geo.RegionID
-		Backends []backend
-		KeyHash  string
-	}{Regions: s.Options.Regions, KeyHash: sha256Hex(s.Key)}
+		Regions   []geo.RegionID
+		Backends  []backend
+		KeyHashes map[string]string // by client
+	}{Regions: s.Options.Regions, KeyHashes: map[string]string{}}
+	for name, key := range s.Keys {
+		data.KeyHashes[name] = sha256Hex(key)
+	}
 	for _, region := range s.Options.Regions {
 		ptu, std := instances(region)
 		for _, b := range []backend{
@@ -277,72 +295,36 @@ func (s *Stack) Publish(text string) uint64 {
 	return p.Serial
 }
 
-func (s *Stack) newGateway(region geo.RegionID, n int) *Gateway {
-	name := fmt.Sprintf("eu-%s-%d", region, n)
-	cfg := gateway.Config{
-		Boundary: "eu", Region: region, Name: name, Listen: "127.0.0.1:0",
-		Admin:     &gateway.Admin{Listen: "127.0.0.1:0"},
-		Residency: gateway.Residency{Countries: []geo.Country{"SE", "NL", "FR", "DE"}},
-		Policy: gateway.Policy{
-			Etcd:        &gateway.Etcd{Endpoints: s.addresses.Etcd["eu"]},
-			TrustedKeys: []string{s.addresses.PublicKey.String()},
-			CacheDir:    filepath.Join(s.dir, name),
-		},
-		Drain:         gateway.Drain{Notice: policy.Duration(time.Millisecond), Timeout: policy.Duration(Limit / 2)},
-		AllowLoopback: true,
-	}
-	if s.Options.TLS {
-		cfg.TLS = gateway.TLS{CertFile: filepath.Join(s.dir, "gateway.pem"), KeyFile: filepath.Join(s.dir, "gateway.key")}
-	}
-	return &Gateway{Name: name, Region: region, Config: cfg}
-}
-
-// StartGateway starts a gateway, for the first time or again, and waits until it
-// is ready.
-func (s *Stack) StartGateway(g *Gateway) {
-	s.T.Helper()
-	cfg := g.Config
-	if s.Options.Gossip {
-		cfg.Gossip = &gateway.Gossip{Listen: "127.0.0.1:0", Join: s.seeds}
-	}
-	ready := make(chan gateway.Addresses, 1)
-	g.stop = s.goRun(g.Name, func(ctx context.Context) error {
-		return gateway.Run(ctx, cfg, gateway.Options{Log: s.log, Ready: func(a gateway.Addresses) { ready <- a }})
-	})
-	select {
-	case g.Addresses = <-ready:
-	case <-time.After(Limit):
-		s.T.Fatalf("gateway %s is not ready", g.Name)
-	}
-	if s.Options.Gossip {
-		s.Await(g.Name+" gossips", func() bool {
-			status := s.Status(g)
-			if status.Gossip == nil || !status.Gossip.Addr.IsValid() {
-				return false
-			}
-			g.Gossip = status.Gossip.Addr.String()
-			return true
-		})
-		s.seeds = append(s.seeds, g.Gossip)
-	}
-}
-
-// Stop drains and ends the gateway.
-func (g *Gateway) Stop() { g.stop() }
-
 // Status reads the gateway's status from its admin listener.
 func (s *Stack) Status(g *Gateway) gateway.Status {
 	s.T.Helper()
 	var status gateway.Status
-	s.getJSON(g.AdminURL+"/status", &status)
+	s.AdminJSON(g, "/status", &status)
 	return status
 }
 
-func (s *Stack) getJSON(url string, into any) {
+// AdminJSON reads a path of the gateway's admin listener.
+func (s *Stack) AdminJSON(g *Gateway, path string, into any) {
 	s.T.Helper()
-	req, err := http.NewRequestWithContext(s.T.Context(), http.MethodGet, url, nil)
+	text := s.Admin(g, path)
+	if err := json.Unmarshal(text, into); err != nil {
+		s.T.Fatalf("%s: %v: %s", path, err, text)
+	}
+}
+
+// Admin returns what a path of the gateway's admin listener answers.
+func (s *Stack) Admin(g *Gateway, path string) []byte {
+	s.T.Helper()
+	req, err := http.NewRequestWithContext(s.T.Context(), http.MethodGet, g.AdminURL+path, nil)
 	if err != nil {
 		s.T.Fatal(err)
+	}
+	if file := g.Config.Admin.TokenFile; file != "" {
+		token, err := os.ReadFile(file)
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
 	}
 	resp, err := http.DefaultClient.Do(req) //nolint:forbidigo // a test's own listener
 	if err != nil {
@@ -353,9 +335,7 @@ func (s *Stack) getJSON(url string, into any) {
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	if err := json.Unmarshal(text, into); err != nil {
-		s.T.Fatalf("%s: %v: %s", url, err, text)
-	}
+	return text
 }
 
 // Await waits until what holds.
