@@ -46,7 +46,7 @@ before the first byte, or if anything went outside.`,
 	}
 	fl := c.Flags()
 	fl.BoolVar(&f.short, "short", false, "fewer requests and byte offsets")
-	fl.IntVar(&f.parallel, "parallel", 0, "runs at the same time (default 8)")
+	fl.IntVar(&f.parallel, "parallel", 0, "runs at the same time (default 16)")
 	fl.StringVar(&f.output, "output", string(scorecard.Text), "text, json or markdown")
 	fl.StringVar(&f.write, "write", "", "a document whose table, between the marks scorecard:begin and scorecard:end, is replaced")
 	return c
@@ -58,6 +58,11 @@ func (f scorecardFlags) run(ctx context.Context, stdout, stderr io.Writer) error
 	case scorecard.Text, scorecard.JSON, scorecard.Markdown:
 	default:
 		return fmt.Errorf("--output %q, want text, json or markdown", f.output)
+	}
+	if f.write != "" { // known now, not after minutes
+		if _, _, err := rewritten(f.write, ""); err != nil {
+			return err
+		}
 	}
 	card, err := scorecard.Run(ctx, scorecard.Config{
 		Gateway: runGateway, Short: f.short, Parallel: f.parallel,
@@ -97,20 +102,29 @@ func runGateway(ctx context.Context, text []byte, roots *x509.CertPool, ready fu
 
 // rewrite replaces the table in a document.
 func rewrite(file, table string) error {
-	text, err := os.ReadFile(file)
+	text, mode, err := rewritten(file, table)
 	if err != nil {
-		return fmt.Errorf("read the document: %w", err)
+		return err
 	}
-	changed, err := scorecard.Replace(string(text), table)
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return fmt.Errorf("read the document: %w", err)
-	}
-	if err := os.WriteFile(file, []byte(changed), info.Mode().Perm()); err != nil {
+	if err := os.WriteFile(file, []byte(text), mode); err != nil {
 		return fmt.Errorf("write the document: %w", err)
 	}
 	return nil
+}
+
+// rewritten is the document with another table, and its mode.
+func rewritten(file, table string) (string, os.FileMode, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", 0, fmt.Errorf("read the document: %w", err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", 0, fmt.Errorf("read the document: %w", err)
+	}
+	changed, err := scorecard.Replace(string(text), table)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: %w", file, err)
+	}
+	return changed, info.Mode().Perm(), nil
 }
