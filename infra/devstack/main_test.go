@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The test program stands in for the stack's programs when it is called by one
@@ -34,6 +35,9 @@ func impostor(name string) int {
 	fmt.Fprintf(os.Stderr, "{\"message\":\"I am %s\"}\n", name)
 	switch {
 	case strings.Contains(behaviour, name+"=dies"):
+		if strings.Contains(behaviour, "=stubborn") {
+			awaitReadySibling()
+		}
 		fmt.Fprintln(os.Stderr, `{"level":"error","message":"the answer is 42"}`)
 		return 3
 	case strings.Contains(behaviour, name+"=stubborn"):
@@ -47,6 +51,23 @@ func impostor(name string) int {
 	<-wait
 	fmt.Fprintln(os.Stderr, `{"message":"bye"}`)
 	return 0
+}
+
+// awaitReadySibling waits until another impostor, whose log is beside ours, has
+// said that it is ready: a stubborn one is deaf only from then on.
+func awaitReadySibling() {
+	own, err := os.Readlink("/proc/self/fd/2")
+	if err != nil {
+		panic(err)
+	}
+	for range time.Tick(time.Millisecond) {
+		logs, _ := filepath.Glob(filepath.Join(filepath.Dir(own), "*.log"))
+		for _, path := range logs {
+			if text, _ := os.ReadFile(path); strings.Contains(string(text), `"ready"`) {
+				return
+			}
+		}
+	}
 }
 
 // impostors fills a folder with programs that are this one.

@@ -22,6 +22,7 @@ func watchContract(t *testing.T, b *bench) {
 			return r.Last() == 1 && told && len(names) == 0 && online
 		})
 		b.publish(t, "two")
+		eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 		b.publish(t, "three")
 		eventually(t, "told of policy 3", func() bool { return r.Last() == 3 })
 		if got := r.Serials(); !slices.Equal(got, []uint64{1, 2, 3}) {
