@@ -84,7 +84,9 @@ func (a *attempt) run() targets.Outcome {
 		a.result.Err = err
 		return targets.Outcome{Kind: targets.IdentityRefused}
 	}
-	resp, err := a.proxy.upstreams.send(req, a.ticket.Target, a.ticket.Connect)
+	resp, err := a.proxy.upstreams.send(req, a.ticket.Target, sendLimits{
+		connect: a.ticket.Connect, repeatable: a.call.Stateless && a.call.Route.RepeatAmbiguous,
+	})
 	if err != nil {
 		return a.broken(err)
 	}

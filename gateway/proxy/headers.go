@@ -21,7 +21,7 @@ func forwardedToBackend(name string) bool {
 // about the connection do not.
 func forwardedToClient(name string) bool {
 	switch name {
-	case "Content-Type", "Content-Disposition", "Content-Language", "Cache-Control",
+	case "Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control",
 		"Retry-After", "Retry-After-Ms", "Apim-Request-Id", "X-Accel-Buffering":
 		return true
 	}

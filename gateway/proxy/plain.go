@@ -81,7 +81,12 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte, kind targets.K
 	}
 }
 
+// isJSON reports whether the body is JSON that can be read as it is: nobody
+// asked for a compressed one, but if it comes it passes untouched.
 func isJSON(h http.Header) bool {
+	if h.Get("Content-Encoding") != "" {
+		return false
+	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	return err == nil && mediaType == "application/json"
 }

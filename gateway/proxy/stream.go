@@ -20,6 +20,7 @@ const (
 var (
 	errEventInOpening = errors.New("the stream opened with an error event")
 	errMalformed      = errors.New("the stream opened with an event that cannot be read")
+	errEncoded        = errors.New("the stream is compressed, which was not asked for")
 	errEndMissing     = errors.New("the stream ended without its last event")
 	errEventMidStream = errors.New("the backend sent an error event in the stream")
 )
@@ -47,6 +48,9 @@ type relay struct {
 
 // stream relays an event stream until it ends, honestly or not.
 func (a *attempt) stream(resp *http.Response) targets.Outcome {
+	if resp.Header.Get("Content-Encoding") != "" {
+		return a.broken(errEncoded) // its events cannot be seen, nor could it be ended honestly
+	}
 	r := &relay{attempt: a, resp: resp, scanner: sse.NewScanner(a.call.Match.Operation.ErrorForm)}
 	every := a.proxy.cfg.KeepAlive
 	r.quiet = time.AfterFunc(every, func() { r.keepAlive(every) })

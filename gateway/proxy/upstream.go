@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -38,6 +40,9 @@ const (
 	idleTimeout = 90 * time.Second
 	// answerHeaderLimit bounds the header of a backend's answer, in bytes.
 	answerHeaderLimit = 64 << 10
+	// deadWithin is how soon a kept connection shows that its other end had gone
+	// already: one round trip, with room. Later it is the request that failed.
+	deadWithin = time.Second
 )
 
 func newUpstreams(boundary geo.Boundary, dialer Dialer) *upstreams {
@@ -49,13 +54,40 @@ func newUpstreams(boundary geo.Boundary, dialer Dialer) *upstreams {
 // may cause.
 type connectLimit struct{}
 
-// send makes one request on the pool of its target.
-func (u *upstreams) send(req *http.Request, t *policy.Target, connect time.Duration) (*http.Response, error) {
+// send makes one request on the pool of its target. Backends end idle
+// connections when they like, also at the moment at which a request is written:
+// if a kept connection turns out dead before a byte of an answer has come, and
+// the request may be repeated, it is sent once more. Only once, and a new
+// connection that dies is a failure: what kills connections must not go round
+// all of the pool.
+func (u *upstreams) send(req *http.Request, t *policy.Target, limits sendLimits) (*http.Response, error) {
 	if !t.Valid() || t.Boundary() != u.boundary {
 		return nil, &dialError{err: errors.New("send: the target was not admitted by this boundary's fence")}
 	}
-	ctx := context.WithValue(req.Context(), connectLimit{}, connect)
-	return u.pool(t).transport.RoundTrip(req.WithContext(ctx))
+	transport := u.pool(t).transport
+	var kept, answered atomic.Bool
+	ctx := httptrace.WithClientTrace(context.WithValue(req.Context(), connectLimit{}, limits.connect), &httptrace.ClientTrace{
+		GotConn:              func(c httptrace.GotConnInfo) { kept.Store(c.Reused) },
+		GotFirstResponseByte: func() { answered.Store(true) },
+	})
+	start := time.Now()
+	resp, err := transport.RoundTrip(req.WithContext(ctx))
+	if err == nil || !limits.repeatable || !kept.Load() || answered.Load() || ctx.Err() != nil || time.Since(start) > deadWithin {
+		return resp, err
+	}
+	body, bodyErr := req.GetBody()
+	if bodyErr != nil {
+		return nil, err
+	}
+	again := req.WithContext(ctx)
+	again.Body = body
+	return transport.RoundTrip(again)
+}
+
+// sendLimits bound one send.
+type sendLimits struct {
+	connect    time.Duration // for the dial, TLS included
+	repeatable bool          // though the backend may have got the request
 }
 
 // pool returns the endpoint's pool and makes it on first use. A changed claim
