@@ -54,6 +54,7 @@ type rig struct {
 	registry *targets.Registry
 	snapshot *policy.Snapshot
 	results  chan proxy.Result // of the calls that came through the front
+	rejected atomic.Int32      // how often our credential was said to be refused
 }
 
 // secrets is our credential towards backends.
@@ -71,12 +72,9 @@ func (s secrets) Rejected(*policy.Target) { s.rejected.Add(1) }
 func newRig(t *testing.T, s setup) *rig {
 	t.Helper()
 	r := &rig{t: t, registry: targets.New(), snapshot: compile(t, s), results: make(chan proxy.Result, 1000)}
-	if s.boundary == "" {
-		s.boundary = "eu"
-	}
 	r.proxy = proxy.New(proxy.Config{
 		Boundary: r.snapshot.Boundary(), Region: "swedencentral", Registry: r.registry,
-		Credentials: secrets{new(atomic.Int32)}, Dialer: s.dialer, UserAgent: "stampgate/test", KeepAlive: s.keepAlive,
+		Credentials: secrets{&r.rejected}, Dialer: s.dialer, UserAgent: "stampgate/test", KeepAlive: s.keepAlive,
 	})
 	r.registry.Advance(r.snapshot)
 	t.Cleanup(r.proxy.Close)

@@ -53,7 +53,9 @@ func (a *attempt) stream(resp *http.Response) targets.Outcome {
 	}
 	r := &relay{attempt: a, resp: resp, scanner: sse.NewScanner(a.call.Match.Operation.ErrorForm)}
 	every := a.proxy.cfg.KeepAlive
+	r.mu.Lock() // keepAlive may run before AfterFunc has returned
 	r.quiet = time.AfterFunc(every, func() { r.keepAlive(every) })
+	r.mu.Unlock()
 	defer r.close()
 
 	buf := a.proxy.buffers.Get().(*[]byte)
