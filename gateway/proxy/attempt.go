@@ -217,6 +217,12 @@ func (a *attempt) read(body io.Reader, buf []byte) (int, error) {
 	return n, err
 }
 
+// ended reports the end that a reader announces by io.EOF itself. An error that
+// wraps it is a failure to read.
+func ended(err error) bool {
+	return err == io.EOF //nolint:errorlint // see above
+}
+
 // commit sends the head of the answer.
 func (a *attempt) commit(resp *http.Response, length int64) {
 	a.committed = true
@@ -260,6 +266,6 @@ func isEventStream(h http.Header) bool {
 }
 
 // draining reports whether the call is being cut because the gateway ends.
-func (a *attempt) draining() bool {
-	return errors.Is(context.Cause(a.call.Context), lifecycle.ErrDraining)
+func (x *exchange) draining() bool {
+	return errors.Is(context.Cause(x.call.Context), lifecycle.ErrDraining)
 }

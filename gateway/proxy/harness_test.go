@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -92,14 +93,14 @@ func compile(t *testing.T, s setup) *policy.Snapshot {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "boundary: %s\nresidency: {countries: [SE, US]}\nstamps: [{region: swedencentral}]\nbackends:\n", or(s.boundary, "eu"))
-	tiers := ""
+	var tiers strings.Builder
 	for n, endpoint := range s.endpoints {
 		fmt.Fprintf(&text, "  - {name: b%d, region: swedencentral, endpoint: %q, addresses: %s, credential: {apiKeyFile: /run/key}, "+
 			"deployments: [{name: gpt-4o, model: gpt-4o, version: \"1\", sku: Standard, tokensPerMinute: 1000}]}\n", n, endpoint, or(s.addresses, "[]"))
-		tiers += fmt.Sprintf("{targets: [b%d/gpt-4o]}, ", n)
+		fmt.Fprintf(&tiers, "{targets: [b%d/gpt-4o]}, ", n)
 	}
 	fmt.Fprintf(&text, "routes: [{name: gpt-4o, model: gpt-4o, version: \"1\", timeouts: {%s}, attempts: {%s}, tiers: [%s]}]\n",
-		or(s.timeouts, "connect: 1s, firstByte: 5s, idle: 5s, total: 20s"), s.attempts, tiers)
+		or(s.timeouts, "connect: 1s, firstByte: 5s, idle: 5s, total: 20s"), s.attempts, tiers.String())
 	text.WriteString("clients: [{name: payroll, keys: [{sha256: " + strings.Repeat("0a", 32) + "}], routes: [gpt-4o]}]\n")
 	doc, err := policy.Decode([]byte(text.String()))
 	if err != nil {
@@ -178,9 +179,7 @@ func (r *rig) post(front *httptest.Server, h http.Header, body string) reply {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for name, values := range h {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, h)
 	tr := &http.Transport{DisableCompression: true}
 	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(req)

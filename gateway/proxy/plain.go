@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 
@@ -26,12 +25,12 @@ func (a *attempt) plain(resp *http.Response, kind targets.Kind) targets.Outcome 
 	var whole []byte // beyond one read
 	for {
 		n, err := a.read(resp.Body, *buf)
-		if err == io.EOF && whole == nil {
+		if ended(err) && whole == nil {
 			return a.complete(resp, (*buf)[:n], kind)
 		}
 		whole = append(whole, (*buf)[:n]...)
 		switch {
-		case err == io.EOF:
+		case ended(err):
 			return a.complete(resp, whole, kind)
 		case err != nil:
 			return a.broken(err)
@@ -73,7 +72,7 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte, kind targets.K
 			}
 		}
 		switch {
-		case err == io.EOF:
+		case ended(err):
 			return targets.Outcome{Kind: kind, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
 		case err != nil:
 			return a.broken(err)

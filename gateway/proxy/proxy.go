@@ -21,7 +21,6 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
-	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
 
 // Credentials puts the gateway's own proof into a request to a backend. It is
@@ -201,22 +200,28 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 		if o.Kind == targets.Rejected {
 			r.Outcome = OutcomeRejected
 		}
-	case errors.Is(context.Cause(x.call.Context), lifecycle.ErrDraining):
+	case x.draining():
 		r.Outcome, r.Aborted = OutcomeDrained, x.committed
-		r.Refusal = x.refuse(Refusal{Status: http.StatusServiceUnavailable, Code: "draining",
-			Message: "The gateway is stopping. Send the request again.", RetryAfter: time.Second})
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusServiceUnavailable, Code: "draining",
+			Message: "The gateway is stopping. Send the request again.", RetryAfter: time.Second,
+		})
 	case o.Kind == targets.Canceled:
 		r.Outcome, r.Aborted = OutcomeClientGone, true
 	case x.committed:
 		r.Outcome, r.Aborted = OutcomeBrokenOff, true
 	case errors.Is(context.Cause(ctx), errTotal) || o.Kind == targets.FirstByteTimeout:
 		r.Outcome = OutcomeTimeout
-		r.Refusal = x.refuse(Refusal{Status: http.StatusGatewayTimeout, Code: "upstream_timeout",
-			Message: "No backend answered in time.", NoRetry: true})
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusGatewayTimeout, Code: "upstream_timeout",
+			Message: "No backend answered in time.", NoRetry: true,
+		})
 	default:
 		r.Outcome = OutcomeFailed
-		r.Refusal = x.refuse(Refusal{Status: http.StatusBadGateway, Code: "upstream_failed",
-			Message: "The backends that could serve this request failed.", NoRetry: true})
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusBadGateway, Code: "upstream_failed",
+			Message: "The backends that could serve this request failed.", NoRetry: true,
+		})
 	}
 	return *r
 }
@@ -227,16 +232,20 @@ func (x *exchange) nothingLeft(v targets.Verdict) Result {
 	switch {
 	case v.AllThrottled:
 		r.Outcome = OutcomeThrottled
-		r.Refusal = x.refuse(Refusal{Status: http.StatusTooManyRequests, Code: "throttled",
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusTooManyRequests, Code: "throttled",
 			Message:    "Every deployment that can serve this request is at its limit.",
-			RetryAfter: v.RetryAfter})
+			RetryAfter: v.RetryAfter,
+		})
 	case x.costly != nil:
 		return x.finish(x.call.Context, *x.costly)
 	default:
 		r.Outcome = OutcomeNoBackend
-		r.Refusal = x.refuse(Refusal{Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
 			Message:    "No backend inside the boundary can serve this request now.",
-			RetryAfter: max(v.RetryAfter, time.Second)})
+			RetryAfter: max(v.RetryAfter, time.Second),
+		})
 	}
 	return *r
 }

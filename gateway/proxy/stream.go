@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -172,8 +171,8 @@ func (r *relay) end(err error) targets.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.attempt
-	if !r.scanner.Ended() || (err != io.EOF && r.scanner.Partial()) {
-		if err == io.EOF {
+	if !r.scanner.Ended() || (!ended(err) && r.scanner.Partial()) {
+		if ended(err) {
 			err = errEndMissing
 		}
 		return r.fail(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -64,9 +65,7 @@ func (c *client) ask(ctx context.Context, url string, mode Mode) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	for name, values := range c.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, c.header)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Api-Key", c.key)
 	start := time.Now()
