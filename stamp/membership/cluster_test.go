@@ -234,6 +234,29 @@ func TestBlockedUDPIsReported(t *testing.T) {
 	})
 }
 
+// A gateway that knows that UDP is blocked does not send its verdicts into the
+// void: they were up to half a minute late, when the next exchange came.
+func TestVerdictsGoByStreamWithoutUDP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 16)
+		stamp := membertest.StartStamp(t, net, 5, nil)
+		whole(t, stamp)
+		net.SetUDP(false)
+		time.Sleep(time.Minute)
+		for i, g := range stamp {
+			remaining := time.Hour + time.Duration(i)*time.Minute
+			g.Publish(gated(remaining))
+			took := membertest.Await(t, time.Second, "the verdict is heard", func() bool {
+				return !slices.ContainsFunc(stamp, func(o *membertest.Gateway) bool {
+					_, ok := hears(o, g, remaining)
+					return o != g && !ok
+				})
+			})
+			t.Logf("heard after %v", took)
+		}
+	})
+}
+
 // More targets than a packet carries: the report goes by stream, as fast.
 func TestALargeReportArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

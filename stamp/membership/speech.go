@@ -64,10 +64,10 @@ type speech struct {
 	relayMu sync.Mutex        // orders relays: an older report must not push a newer one out
 	relayed map[string]uint64 // the last sequence queued of each member
 
-	large  atomic.Pointer[entry] // our latest report that goes by stream
-	stream chan string           // members that should get it
-	waitMu sync.Mutex            // guards waiting
-	wait   map[string]bool       // members in stream
+	streamed atomic.Pointer[entry] // our latest report that was to go by stream
+	stream   chan string           // members that should get it
+	waitMu   sync.Mutex            // guards waiting
+	wait     map[string]bool       // members in stream
 }
 
 func newSpeech(m *Membership) *speech {
@@ -206,6 +206,9 @@ func (s *speech) say(r spoken, what news, list *memberlist.Memberlist) {
 		return
 	}
 	s.spread(e, what == newVerdict, list)
+	if what == newVerdict && s.m.udpBlocked(time.Now()) {
+		s.sayByStream(e) // no packet arrives, and the next exchange is half a minute away
+	}
 }
 
 // some returns random live peers, at most n.
@@ -249,10 +252,10 @@ func (s *speech) forget(name string) {
 	delete(s.relayed, name)
 }
 
-// sayByStream hands a large report to the workers. A member that is slow to
+// sayByStream hands a report to the workers. A member that is slow to
 // take the last one gets only the latest when its turn comes.
 func (s *speech) sayByStream(e entry) {
-	s.large.Store(&e)
+	s.streamed.Store(&e)
 	v := s.m.table.view()
 	s.waitMu.Lock()
 	defer s.waitMu.Unlock()
@@ -288,7 +291,7 @@ func (s *speech) sendStreams(ctx context.Context, list *memberlist.Memberlist) {
 }
 
 func (s *speech) sendStream(name string, list *memberlist.Memberlist) {
-	e := s.large.Load()
+	e := s.streamed.Load()
 	for _, m := range s.m.table.view().Members {
 		if m.Name != name {
 			continue
