@@ -37,15 +37,15 @@ func TestAStampAssembles(t *testing.T) {
 	t.Parallel()
 	s := startStamp(t, stampOptions{gateways: 5})
 	t.Logf("5 gateways know each other after %v", awaitWhole(t, s.gateways))
-	s.gateways[4].throttle(t)
-	t.Logf("a 429 gates the target at 4 peers after %v", awaitGated(t, s.gateways))
+	t.Logf("a 429 gates the target at 4 peers after %v", awaitGated(t, s.gateways, s.gateways[4].throttle(t)))
 
 	killed, rest := s.gateways[1], slices.Delete(slices.Clone(s.gateways), 1, 2)
 	killed.kill()
 	t.Logf("kill -9 of a gateway is noticed by 4 peers after %v", awaitWhole(t, rest))
 	killed.start()
+	again := time.Now()
 	t.Logf("after its restart all know each other after %v", awaitWhole(t, s.gateways))
-	t.Logf("and it knows of the gate after another %v", awaitGated(t, s.gateways))
+	t.Logf("and it knows of the gate %v after its restart", awaitGated(t, s.gateways, again))
 }
 
 // A network that loses a quarter of all packets, TCP's as well, and is slow: the
@@ -54,14 +54,15 @@ func TestLossAndDelay(t *testing.T) {
 	t.Parallel()
 	const share, delay = 0.25, 50 * time.Millisecond
 	s := startStamp(t, stampOptions{gateways: 4, delay: delay, before: func(s *stamp) { s.lose(share) }})
+	s.checkDelay(delay)
 	if !abilities().netem() {
 		t.Log("delayed by tap devices in user space, as this kernel has no netem:", abilities().delay)
 	}
 	t.Logf("at %v loss and %v delay 4 gateways know each other after %v", share, delay, awaitWhole(t, s.gateways))
-	s.gateways[3].throttle(t)
-	t.Logf("a 429 gates the target at 3 peers after %v", awaitGated(t, s.gateways))
+	t.Logf("a 429 gates the target at 3 peers after %v", awaitGated(t, s.gateways, s.gateways[3].throttle(t)))
 	s.gateways[0].kill()
 	t.Logf("kill -9 of a gateway is noticed by 3 peers after %v", awaitWhole(t, s.gateways[1:]))
+	s.checkLoss(share)
 }
 
 // A network that loses a fifth of all packets kills nobody.
@@ -73,10 +74,10 @@ func TestLossKillsNobody(t *testing.T) {
 	before := lives(t, s.gateways)
 	s.lose(share)
 	hold(watched / 2)
-	s.gateways[0].throttle(t)
-	t.Logf("at %v loss a 429 gates the target at 4 peers after %v", share, awaitGated(t, s.gateways))
+	t.Logf("at %v loss a 429 gates the target at 4 peers after %v", share, awaitGated(t, s.gateways, s.gateways[0].throttle(t)))
 	hold(watched / 2)
 	noDeaths(t, s.gateways, before)
+	s.checkLoss(share)
 }
 
 // healBound is what is promised after a partition; healSlack is a busy machine's.
@@ -111,15 +112,15 @@ func TestAPartitionHeals(t *testing.T) {
 			over := time.NewTimer(lost)
 			s.partition(there[0].port, there[1].port)
 			t.Logf("the sides have given each other up after %v", max(awaitWhole(t, here), awaitWhole(t, there)))
-			there[0].throttle(t)
-			awaitGated(t, there)
+			awaitGated(t, there, there[0].throttle(t))
 			<-over.C
 			if slices.ContainsFunc(here, (*node).gated) {
 				t.Error("news crossed the partition: it is none")
 			}
 			s.heal(there[0].port, there[1].port)
+			healed := time.Now()
 			awaitHealed(t, fmt.Sprintf("a partition of %v", lost), s.gateways)
-			t.Logf("what one side had learned gates at the other after another %v", awaitGated(t, here))
+			t.Logf("what one side had learned gates at the other %v after the network returned", awaitGated(t, here, healed))
 		})
 	}
 }
@@ -137,8 +138,10 @@ func TestUDPBlocked(t *testing.T) {
 		}
 	}
 	t.Logf("all say so after %v", await(t, "status tells that UDP is blocked", blocked(true)))
-	s.gateways[2].throttle(t)
-	t.Logf("a 429 gates the target at 2 peers after %v", awaitGated(t, s.gateways))
+	if s.blockedUDP() == 0 {
+		t.Error("no UDP packet was stopped: the test has shown nothing")
+	}
+	t.Logf("a 429 gates the target at 2 peers after %v", awaitGated(t, s.gateways, s.gateways[2].throttle(t)))
 	noDeaths(t, s.gateways, before)
 	s.passUDP()
 	t.Logf("with UDP again all say so after %v", await(t, "status tells that UDP passes", blocked(false)))
@@ -150,13 +153,15 @@ func TestTCPOnly(t *testing.T) {
 	s := startStamp(t, stampOptions{gateways: 3, tcpOnly: true, before: func(s *stamp) { s.blockUDP() }})
 	t.Logf("by TCP only 3 gateways know each other after %v", awaitWhole(t, s.gateways))
 	before := lives(t, s.gateways)
-	s.gateways[2].throttle(t)
-	t.Logf("a 429 gates the target at 2 peers after %v", awaitGated(t, s.gateways))
+	t.Logf("a 429 gates the target at 2 peers after %v", awaitGated(t, s.gateways, s.gateways[2].throttle(t)))
 	hold(25 * time.Second) // longer than it takes to notice that UDP is blocked
 	for _, g := range s.gateways {
 		if st, ok := g.status(); !ok || st.Gossip.UDPBlocked || st.Gossip.Transport != "tcp" || st.Gossip.HealthScore != 0 {
 			t.Errorf("%s: status %+v", g.name, st.Gossip)
 		}
+	}
+	if n := s.blockedUDP(); n != 0 {
+		t.Errorf("%d UDP packets were sent", n)
 	}
 	noDeaths(t, s.gateways, before)
 	s.gateways[0].kill()
@@ -182,8 +187,8 @@ func TestABlackholeHurtsNobodyElse(t *testing.T) {
 	})
 	over := time.NewTimer(dark)
 	lost.blackhole()
-	await(t, "the clients of the lost gateway notice", func() bool { return load.of(lost).failed > 0 })
 	t.Logf("its peers have given it up after %v", awaitWhole(t, rest))
+	await(t, "the clients of the lost gateway notice", func() bool { return load.of(lost).failed > 0 })
 	if n := lost.members(); n == 0 {
 		t.Error("the lost gateway does not answer its own machine")
 	}

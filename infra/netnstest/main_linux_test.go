@@ -2,6 +2,7 @@ package netnstest_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,6 +26,12 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binDir = dir
+	// The tests wait more than they work, so all of them may run at once: what
+	// -parallel says on the command line still counts.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, "netnstest:", err)
+		return 1
+	}
 	if os.Geteuid() == 0 {
 		sweep()
 	}

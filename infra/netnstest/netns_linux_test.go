@@ -16,19 +16,21 @@ import (
 )
 
 // ip and tc run the command of that name; the error holds what it said.
-func ip(args ...string) error { return command("ip", args...) }
+func ip(args ...string) error { return second(output("ip", args...)) }
 
-func tc(args ...string) error { return command("tc", args...) }
+func tc(args ...string) error { return second(output("tc", args...)) }
 
-func command(name string, args ...string) error {
+func second(_ []byte, err error) error { return err }
+
+func output(name string, args ...string) ([]byte, error) {
 	// A cleanup needs it after the test's context has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.Join(strings.Fields(string(out)), " "))
+		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.Join(strings.Fields(string(out)), " "))
 	}
-	return nil
+	return out, nil
 }
 
 // must stops the test at the first error.

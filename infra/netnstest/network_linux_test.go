@@ -1,9 +1,13 @@
 package netnstest_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
+	"regexp"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +29,7 @@ type port struct {
 	namespace string
 	device    string // the port's, in the switch's namespace
 	addr      netip.Addr
+	sent      uint64 // packets, when loss began
 }
 
 var networks atomic.Int32
@@ -78,6 +83,25 @@ func (n *network) plug() *port {
 	return p
 }
 
+// checkDelay fails the test if a connection between two ports, of which the
+// second listens, is there sooner than one delay to and one fro allow.
+func (n *network) checkDelay(delay time.Duration) {
+	n.t.Helper()
+	to := netip.AddrPortFrom(n.ports[1].addr, listenPort).String()
+	await(n.t, to+" answers", func() bool {
+		begun := time.Now()
+		conn, err := dialer(n.ports[0].namespace)(n.t.Context(), "tcp", to)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		if took := time.Since(begun); took < 2*delay {
+			n.t.Errorf("a connection took %v, at %v delay each way", took, delay)
+		}
+		return true
+	})
+}
+
 // Priorities of the filters at a port, so that each can be taken away alone.
 const (
 	lossFilter = "10"
@@ -101,15 +125,52 @@ func (n *network) lose(share float64) {
 	n.t.Helper()
 	abilities().needLoss(n.t)
 	for _, p := range n.ports {
+		p.sent = p.arrived()
 		must(n.t, p.swallow(lossFilter, "bpf", "bytecode", lossProgram(share)))
 	}
 }
 
-func (n *network) loseNothing() {
+// checkLoss fails the test if the network did not lose about that share: the
+// test would have shown nothing.
+func (n *network) checkLoss(share float64) {
 	n.t.Helper()
+	var lost, sent uint64
 	for _, p := range n.ports {
-		must(n.t, p.unfilter(lossFilter))
+		lost += p.swallowed(lossFilter)
+		sent += p.arrived() - p.sent
 	}
+	n.t.Logf("%d of %d packets were lost", lost, sent)
+	if got := float64(lost) / float64(sent); sent < 100 || math.Abs(got-share) > share/2 {
+		n.t.Errorf("the network lost %.2f of %d packets, want %.2f", got, sent, share)
+	}
+}
+
+// arrived counts the packets that the switch took from the port.
+func (p *port) arrived() uint64 {
+	p.net.t.Helper()
+	out, err := output("ip", "-n", p.net.hub, "-s", "-j", "link", "show", "dev", p.device)
+	must(p.net.t, err)
+	var links []struct {
+		Stats struct {
+			RX struct{ Packets uint64 } `json:"rx"`
+		} `json:"stats64"`
+	}
+	must(p.net.t, json.Unmarshal(out, &links))
+	return links[0].Stats.RX.Packets
+}
+
+// swallowed counts what the filter of that priority took from the port.
+func (p *port) swallowed(priority string) uint64 {
+	p.net.t.Helper()
+	out, err := output("tc", "-n", p.net.hub, "-s", "filter", "show", "dev", p.device, "ingress", "pref", priority)
+	must(p.net.t, err)
+	found := regexp.MustCompile(`Sent \d+ bytes (\d+) pkt`).FindSubmatch(out)
+	if found == nil {
+		p.net.t.Fatalf("no count of packets in %q", out)
+	}
+	n, err := strconv.ParseUint(string(found[1]), 10, 64)
+	must(p.net.t, err)
+	return n
 }
 
 // lossProgram is classic BPF that matches a random share of packets: load the
@@ -126,6 +187,15 @@ func (n *network) blockUDP() {
 	for _, p := range n.ports {
 		must(n.t, p.swallow(udpFilter, "u32", "match", "ip", "protocol", "17", "0xff"))
 	}
+}
+
+// blockedUDP counts the packets that blockUDP has stopped.
+func (n *network) blockedUDP() (count uint64) {
+	n.t.Helper()
+	for _, p := range n.ports {
+		count += p.swallowed(udpFilter)
+	}
+	return count
 }
 
 func (n *network) passUDP() {

@@ -238,9 +238,9 @@ func (g *node) gated() bool {
 	return false
 }
 
-// throttle has a backend of the gateway answer 429 to one request. The gateway
-// alone knows of it when throttle returns, unless gossip is quick.
-func (g *node) throttle(t *testing.T) {
+// throttle has a backend of the gateway answer 429 to one request, and returns
+// when that request was sent.
+func (g *node) throttle(t *testing.T) time.Time {
 	t.Helper()
 	g.startBackend()
 	await(t, g.name+" is ready", func() bool { s, ok := g.status(); return ok && s.Health == "pass" })
@@ -251,6 +251,7 @@ func (g *node) throttle(t *testing.T) {
 	if resp.StatusCode != http.StatusCreated {
 		t.Fatalf("the fault was not taken: %s", resp.Status)
 	}
+	sent := time.Now()
 	code, attempts, err := chat(t.Context(), g.admin, "127.0.0.1", g.stamp.key)
 	if err != nil || code != http.StatusOK || attempts != "2" {
 		t.Fatalf("status %d after %s attempts, %v; want 200 after 2", code, attempts, err)
@@ -258,6 +259,7 @@ func (g *node) throttle(t *testing.T) {
 	if !g.gated() {
 		t.Fatalf("%s does not gate a target that answered 429", g.name)
 	}
+	return sent
 }
 
 // chat sends a call to the gateway at host.
@@ -319,9 +321,11 @@ func awaitWhole(t *testing.T, gateways []*node) time.Duration {
 }
 
 // awaitGated waits until each of the gateways leaves the throttled target alone.
-func awaitGated(t *testing.T, gateways []*node) time.Duration {
+// It returns how long after since that was.
+func awaitGated(t *testing.T, gateways []*node, since time.Time) time.Duration {
 	t.Helper()
-	return await(t, "the 429 of one gateway gates the target at its peers", func() bool { return all(gateways, (*node).gated) })
+	await(t, "the 429 of one gateway gates the target at its peers", func() bool { return all(gateways, (*node).gated) })
+	return time.Since(since)
 }
 
 // lives maps "who sees whom, in which boot" to since when: a member that was
