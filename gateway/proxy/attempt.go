@@ -175,11 +175,16 @@ func (a *attempt) judge(resp *http.Response) targets.Outcome {
 }
 
 // drainLimit is how much of an unwanted answer is read so that its connection
-// can be used again, in bytes.
-const drainLimit = 64 << 10
+// can be used again, in bytes, and drainTime for how long: the next attempt waits
+// for it.
+const (
+	drainLimit = 64 << 10
+	drainTime  = 100 * time.Millisecond
+)
 
 func (a *attempt) discard(resp *http.Response, k targets.Kind, sent bool) targets.Outcome {
 	a.gotFirstByte()
+	a.watchdog.Reset(drainTime)
 	_, _ = io.CopyN(io.Discard, resp.Body, drainLimit)
 	a.result.Err = statusError(resp.StatusCode)
 	o := targets.Outcome{Kind: k, FirstByte: a.firstByte, Signals: a.signals, Sent: sent}

@@ -26,8 +26,9 @@ const (
 	clean   = pick.Best
 	near    = clean + 1  // near a limit, and this request was drawn to spare it
 	suspect = clean + 2  // the last outcome was a failure
-	ramping = clean + 3  // readmitted, and this request is not in its share yet
-	doubted = clean + 4  // peers or another stamp say that it fails
+	tried   = clean + 3  // the same, and another request is finding out just now
+	ramping = clean + 4  // readmitted, and this request is not in its share yet
+	doubted = clean + 5  // peers or another stamp say that it fails
 	unfit   = pick.Never // gated, ejected, drained, missing or tried
 )
 
@@ -68,8 +69,18 @@ func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
 		s.salt = rng.Uint64()
 	}
 	s.look(now)
-	for _, worst := range [...]pick.Class{suspect, ramping, doubted} {
-		if t, ok := s.walk(rng, worst); ok {
+	// Each walk goes through all tiers, down to one class. A request that has cost
+	// one backend work already first looks everywhere, the passive tiers too, for a
+	// target that did not just fail, before it tries one that did: with every
+	// target of the own region failing, its second attempt is then the last, and
+	// the retry budget lasts until the breakers have opened.
+	worst := [...]pick.Class{near, suspect, tried, ramping, doubted}
+	first := 1
+	if s.costly > 0 {
+		first = 0
+	}
+	for _, w := range worst[first:] {
+		if t, ok := s.walk(rng, w); ok {
 			return t, true
 		}
 	}
@@ -140,6 +151,8 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 		return ramping
 	case tested:
 		return clean // somebody must find out
+	case st.suspect(s.at) && st.trials.Load() > 0:
+		return tried
 	case st.suspect(s.at):
 		return suspect
 	case s.draw(st, 2) >= st.usable(s.at):
@@ -161,7 +174,7 @@ func (s *Selection) take(tierIndex, j int, force bool) (Ticket, bool) {
 	if !ok {
 		return Ticket{}, false
 	}
-	st.trial(s.at)
+	trial := st.trial(s.at)
 	if s.attempts == 0 {
 		s.plan.budget.First(s.now)
 	}
@@ -172,7 +185,7 @@ func (s *Selection) take(tierIndex, j int, force bool) (Ticket, bool) {
 	ticket := Ticket{
 		Target: t.targets[j], Passive: t.passive, Tier: tierIndex,
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
-		reg: s.reg, state: st, admitted: got, started: s.now,
+		reg: s.reg, state: st, admitted: got, started: s.now, trial: trial,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
 	if ticket.Probe {

@@ -53,6 +53,7 @@ type state struct {
 	strays       atomic.Uint64 // clients kept away alone, by hash modulo 64
 	rampFrom     atomic.Int64  // readmitted; never: not of late
 	suspectUntil atomic.Int64  // never: the last outcome was no failure
+	trials       atomic.Int32  // requests that find out about a suspicion
 	succeeded    atomic.Int64  // the last success
 	failed       atomic.Int64  // the last failure
 	headroom     atomic.Uint32 // share of the limits left, as float32 bits
@@ -213,12 +214,20 @@ func (st *state) fresh(at int64) bool {
 
 func (st *state) suspect(at int64) bool { return at < st.suspectUntil.Load() }
 
-// trial makes a target whose suspicion has run out suspect again for everyone
-// but the request that tries it now, so that one request finds out, not many.
-func (st *state) trial(at int64) {
-	if until := st.suspectUntil.Load(); until != never && at >= until {
+// trial counts a request that tries a target whose last outcome was a failure,
+// and reports whether it is one: until its answer the others rather go elsewhere,
+// so that one request finds out, not many. A suspicion that has run out begins
+// anew for them.
+func (st *state) trial(at int64) bool {
+	until := st.suspectUntil.Load()
+	if until == never {
+		return false
+	}
+	if at >= until {
 		st.suspectUntil.CompareAndSwap(until, at+int64(suspectFor))
 	}
+	st.trials.Add(1)
+	return true
 }
 
 // usable returns the share of requests that should use a target near a limit: 1

@@ -231,7 +231,7 @@ func (s *Selection) explain(i, j int) Explanation {
 	case clean, unfit:
 	case near:
 		e.Reason = "near a limit: spared by some requests"
-	case suspect:
+	case suspect, tried:
 		e.Reason, e.Wait = "its last outcome was a failure", time.Duration(st.suspectUntil.Load()-s.at)
 	case ramping:
 		e.Reason = "readmitted: takes a growing share"

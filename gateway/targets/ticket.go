@@ -32,6 +32,15 @@ type Ticket struct {
 	draw     float64 // uniform in [0, 1), for jitter
 	answered bool
 	done     bool
+	trial    bool // counted in the state's trials
+}
+
+// endTrial is called once there is an answer, or an outcome.
+func (t *Ticket) endTrial() {
+	if t.trial {
+		t.trial = false
+		t.state.trials.Add(-1)
+	}
 }
 
 // Answered tells that an answer that will be passed on has begun, so that load
@@ -44,6 +53,7 @@ func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {
 		return
 	}
 	t.answered = true
+	t.endTrial()
 	st.latency.add(st.since(now), firstByte)
 	st.suspectUntil.Store(never)
 	if !t.admitted.probe() {
@@ -65,6 +75,7 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 		return
 	}
 	t.done = true
+	t.endTrial()
 	st.inFlight.Add(-1)
 	at := st.since(now)
 	st.noteSignals(at, o.Signals)

@@ -74,6 +74,8 @@ func classes(healthy reference, short bool) []class {
 		one("deployment gone", "deployment-gone"),
 		many("identity revoked", "identity-revoked;401", "identity-revoked;403"),
 		{name: "whole region dead", variants: []variant{{fault: "down"}}, regions: true},
+		{name: "whole region answers 500", variants: []variant{{fault: "status;500"}}, regions: true},
+		{name: "whole region silent", variants: []variant{{fault: "hang"}}, regions: true},
 	}
 }
 
