@@ -26,7 +26,7 @@ const (
 	clean   = pick.Best
 	near    = clean + 1  // near a limit, and this request was drawn to spare it
 	suspect = clean + 2  // the last outcome was a failure
-	tried   = clean + 3  // the same, and another request is finding out just now
+	tried   = clean + 3  // the same, and another request finds out, or the retry could not be paid for
 	ramping = clean + 4  // readmitted, and this request is not in its share yet
 	doubted = clean + 5  // peers or another stamp say that it fails
 	unfit   = pick.Never // gated, ejected, drained, missing or tried
@@ -55,6 +55,11 @@ type Selection struct {
 }
 
 const triedInline = 16
+
+// spareRetries must be left in the budget for a request to try a target that
+// just failed while others could serve it: its own retry, and those of two more
+// that try another such target at the same moment.
+const spareRetries = 3
 
 // Begin starts the selection of a request.
 func (r *Registry) Begin(req Request) Selection {
@@ -151,9 +156,10 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 		return ramping
 	case tested:
 		return clean // somebody must find out
-	case st.suspect(s.at) && st.trials.Load() > 0:
-		return tried
 	case st.suspect(s.at):
+		if st.trials.Load() > 0 || s.plan.budget.Left(s.now) < spareRetries {
+			return tried
+		}
 		return suspect
 	case s.draw(st, 2) >= st.usable(s.at):
 		return near
