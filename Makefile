@@ -76,6 +76,14 @@ vuln: ## Look for known vulnerabilities; skipped, saying so, without the databas
 bench: ## Run the benchmarks (BENCH=name BENCH_PACKAGES=./gateway/...)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES)
 
+.PHONY: scorecard
+scorecard: build ## Measure what each fault of a backend costs clients, into README.md (3 min)
+	bin/loadtest scorecard --write README.md
+
+.PHONY: convergence
+convergence: ## Simulate how gossip spreads, into stamp/membership/CONVERGENCE.md (some minutes)
+	go test -count=1 -timeout 60m -run '^TestConvergence$$' ./stamp/membership -update
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_TIME each; their seeds run with every test
 	@set -euo pipefail; \
