@@ -1,0 +1,95 @@
+package gateway_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stampgate/stampgate/gateway"
+)
+
+const goodConfig = `
+boundary: eu
+region: swedencentral
+name: eu-swedencentral-1
+listen: 127.0.0.1:8443
+residency: {countries: [SE, NL]}
+policy: {file: policy.yaml}
+`
+
+func TestConfigDefaults(t *testing.T) {
+	cfg, err := gateway.ParseConfig([]byte(goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Drain.Notice.String() != "20s" || cfg.Drain.Timeout.String() != "10m0s" {
+		t.Errorf("drain = %+v, want 20s and 10m", cfg.Drain)
+	}
+}
+
+// A misspelt limit must not become "no limit": what is unknown, doubled or
+// trailing is an error that names its line.
+func TestConfigIsReadStrictly(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"empty", "", "empty"},
+		{"unknown field", goodConfig + "residancy: {}\n", "line 8"},
+		{"unknown nested field", goodConfig + "drain: {notise: 1s}\n", "notise"},
+		{"doubled field", goodConfig + "region: westeurope\n", "already"},
+		{"second document", goodConfig + "---\nboundary: us\n", "second document"},
+		{"tab", "boundary:\teu\n\tregion: x\n", "line"},
+		{"bad duration", goodConfig + "drain: {notice: soon}\n", "line 8: is not a duration"},
+	} {
+		_, err := gateway.ParseConfig([]byte(tt.text))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want an error with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
+	for _, tt := range []struct {
+		name, from, to string
+		want           []string
+	}{
+		{"everything missing", goodConfig, "name: x\n", []string{"boundary:", "region:", "listen:", "policy:"}},
+		{"a region outside its own countries", "[SE, NL]", "[NL]", []string{"region: swedencentral is in SE"}},
+		{"clear text on the network", "127.0.0.1:8443", "0.0.0.0:8443", []string{"tls: is missing"}},
+		{"half a certificate", "policy:", "tls: {certFile: a}\npolicy:", []string{"tls: certFile and keyFile"}},
+		{"an open admin listener", "policy:", "admin: {listen: 0.0.0.0:9443}\npolicy:", []string{"admin.tokenFile"}},
+		{"an open gossip port", "policy:", "gossip: {listen: 0.0.0.0:7946}\npolicy:", []string{"gossip.keyFile"}},
+		{"two sources", "{file: policy.yaml}", "{file: policy.yaml, etcd: {endpoints: [http://e:2379]}}", []string{"policy: names both"}},
+		{"etcd without a trusted key", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}}", []string{"policy.trustedKeys"}},
+		{"a key that is none", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}, trustedKeys: [x]}", []string{"policy.trustedKeys[0]"}},
+		{"a cache that moves", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}, cacheDir: cache}", []string{"policy.cacheDir"}},
+		{"no countries", "[SE, NL]", "[]", []string{"residency.countries"}},
+		{"a country that is none", "[SE, NL]", "[SE, sweden]", []string{"residency.countries[1]"}},
+	} {
+		cfg, err := gateway.ParseConfig([]byte(strings.Replace(goodConfig, tt.from, tt.to, 1)))
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		err = cfg.Validate()
+		for _, want := range tt.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", tt.name, err, want)
+			}
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(goodConfig))
+	f.Add([]byte("boundary: eu\nregion: [x]\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cfg, err := gateway.ParseConfig(text)
+		if err != nil {
+			return
+		}
+		if cfg.Validate() == nil && (cfg.Boundary == "" || len(cfg.Residency.Countries) == 0) {
+			t.Errorf("a configuration without a boundary or countries is good: %q", text)
+		}
+	})
+}
