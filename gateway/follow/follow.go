@@ -43,6 +43,7 @@ type Follower struct {
 	changed chan struct{} // signalled after every change of State
 
 	advancing sync.Mutex // orders whole advances; requests never take it
+	enforcing sync.Mutex // orders what Ordered is told; requests never take it
 
 	mu     sync.Mutex // guards state and orders; never held across a call out
 	state  State
@@ -177,16 +178,16 @@ func (f *Follower) refuse(serial uint64, err error) {
 }
 
 // Orders implements store.Handler: those that are signed for this boundary
-// count, the others are reported.
+// count, the others are reported. They are in force before they are on disk: an
+// operator who drains does not wait for a file.
 func (f *Follower) Orders(all []store.Order) {
 	good := f.verified(all)
-	f.mu.Lock()
-	f.orders = good
-	f.mu.Unlock()
+	f.enforcing.Lock()
+	f.enforce(good, time.Now())
+	f.enforcing.Unlock()
 	if err := f.saveOrders(good); err != nil {
 		f.cfg.Log.Error().Err(err).Msg("orders not kept on disk")
 	}
-	f.Expire(time.Now())
 }
 
 func (f *Follower) verified(all []store.Order) []store.Order {
@@ -211,18 +212,30 @@ func (f *Follower) verified(all []store.Order) []store.Order {
 // Expire drops the orders whose time has passed and tells what is in force. The
 // gateway calls it now and then: nothing arrives when an order merely ends.
 func (f *Follower) Expire(now time.Time) {
+	f.enforcing.Lock()
+	defer f.enforcing.Unlock()
 	f.mu.Lock()
+	all := f.orders
+	f.mu.Unlock()
+	f.enforce(all, now)
+}
+
+// enforce tells which of the orders are in force, and only then shows them. The
+// caller holds enforcing: else an order that runs out while another one comes
+// could undo that.
+func (f *Follower) enforce(all []store.Order, now time.Time) {
 	var inForce []store.Order
-	for _, o := range f.orders {
+	for _, o := range all {
 		if o.InForce(now) {
 			inForce = append(inForce, o)
 		}
 	}
-	f.orders = inForce
-	f.mu.Unlock()
 	if f.cfg.Ordered != nil {
 		f.cfg.Ordered(inForce)
 	}
+	f.mu.Lock()
+	f.orders = inForce
+	f.mu.Unlock()
 	f.Touch()
 }
 
