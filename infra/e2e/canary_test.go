@@ -169,6 +169,7 @@ func failingCalls(t *testing.T, s *e2e.Stack, g *e2e.Gateway, stranger, foreign 
 			f.Bytes = 10
 		case azuresim.FaultErrorEvent, azuresim.FaultMalformedChunk, azuresim.FaultMalformedSSE:
 			f.After = 3
+		default: // needs nothing more
 		}
 		for _, i := range s.Sim.Instances() {
 			setFault(t, s, i.Name(), f)

@@ -3,7 +3,6 @@
 package processtest
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -273,9 +272,6 @@ func (s *stamp) awaitMembers(p *process, n int) {
 	p.t.Helper()
 	await(p.t, fmt.Sprintf("%s knows %d members", p.name, n), func() bool { return len(p.members()) == n })
 }
-
-// logged reports whether the process wrote a line with the text.
-func (p *process) logged(text string) bool { return bytes.Contains(p.said(), []byte(text)) }
 
 // await waits until what holds.
 func await(t testing.TB, what string, holds func() bool) {
