@@ -34,7 +34,7 @@ func TestRequestIDIsTakenOnlyIfWellFormed(t *testing.T) {
 			t.Errorf("%s: %q from %q", tt.name, got, tt.ids)
 		}
 	}
-	if requestID(nil) == requestID(nil) {
+	if one, other := requestID(nil), requestID(nil); one == other {
 		t.Error("two requests got the same id")
 	}
 }
