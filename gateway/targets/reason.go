@@ -20,7 +20,13 @@ const (
 )
 
 // probeGrace is how long others wait for the owner of a probe. Gossip needs 1 s.
-const probeGrace = 5 * time.Second
+// probeDelay is by how much peers' open breakers can put it off beyond what own
+// evidence says, so that a peer that lies cannot keep a target from being tested
+// for ever.
+const (
+	probeGrace = 5 * time.Second
+	probeDelay = time.Minute
+)
 
 // blocked says what keeps a target from this request, tried or not.
 func (s *Selection) blocked(t *tier, j int) reason {
@@ -53,12 +59,17 @@ func (s *Selection) blocked(t *tier, j int) reason {
 }
 
 // owns reports whether this gateway may probe a target, due since the moment
-// given: it is the stamp's owner of the probe, or the owner has done nothing, or
-// a peer has since found that the target works.
+// given: it is the stamp's owner of the probe, or a peer has since found that the
+// target works, or the owner has done nothing. The owner's breaker may be open
+// for longer than ours, in particular after its probe has failed: as long as it
+// is, there is nothing that the owner should have done.
 func (s *Selection) owns(st *state, due int64) bool {
 	f := s.reg.hooks.Load().probeOwner
-	return f == nil || f(st.key) || s.at >= due+int64(probeGrace) ||
-		st.peers.succeeded.Load() > st.outSince.Load()
+	if f == nil || f(st.key) || st.peers.succeeded.Load() > st.outSince.Load() {
+		return true
+	}
+	due = max(due, min(st.peers.testUntil.Load(), due+int64(probeDelay)))
+	return s.at >= due+int64(probeGrace)
 }
 
 // passiveAllowed reports whether the reason for which the region's own targets
@@ -101,6 +112,9 @@ func (s *Selection) passiveAllowed() bool {
 func (st *state) forcible(now time.Time, client uint64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if !st.gate.Open(now) && (st.claim || !st.gate.Claimed(now)) {
+		return false
+	}
 	return !st.health.Busy(now, client) && !st.identity.Busy(now, client)
 }
 
@@ -141,7 +155,11 @@ func (s *Selection) Verdict(now time.Time) Verdict {
 			switch why {
 			case gated:
 				throttled = true
-				freeGate = min(freeGate, st.gatedUntil.Load())
+				free := st.gatedUntil.Load()
+				if st.claimed.Load() { // one request is finding out
+					free = min(free, s.at+int64(unknownRetryAfter))
+				}
+				freeGate = min(freeGate, free)
 			case missing:
 				freeOther = min(freeOther, st.missingUntil.Load())
 			case ejected: // one request at a time is let through all the while

@@ -86,6 +86,7 @@ type peers struct {
 	until     atomic.Int64 // until when inFlight and open count
 	open      atomic.Int32 // peers whose breaker is not closed
 	succeeded atomic.Int64 // the last success at a peer whose breaker is closed
+	testUntil atomic.Int64 // when the last of the peers' breakers lets a test through
 	hintUntil atomic.Int64 // until when another stamp's word counts that it fails
 }
 
@@ -98,6 +99,7 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 	type sum struct {
 		inFlight, open int
 		succeeded      int64
+		testUntil      int64
 		gates          []Observation
 	}
 	at := r.since(now)
@@ -105,12 +107,13 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 	for _, o := range all {
 		s := sums[o.Key]
 		if s == nil {
-			s = &sum{succeeded: never}
+			s = &sum{succeeded: never, testUntil: never}
 			sums[o.Key] = s
 		}
 		s.inFlight += min(max(0, o.InFlight), maxRemoteInFlight)
 		if o.Breaker != breaker.Closed {
 			s.open++
+			s.testUntil = max(s.testUntil, at+int64(min(max(0, o.BreakerFor), probeDelay)))
 		} else if o.HasSuccess && o.SuccessAge >= 0 {
 			s.succeeded = max(s.succeeded, at-int64(o.SuccessAge))
 		}
@@ -122,11 +125,12 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 	for key, st := range v.states {
 		s := sums[key]
 		if s == nil {
-			s = &sum{succeeded: never}
+			s = &sum{succeeded: never, testUntil: never}
 		}
 		st.peers.inFlight.Store(int32(min(s.inFlight, maxRemoteInFlight)))
 		st.peers.open.Store(int32(s.open))
 		st.peers.succeeded.Store(s.succeeded)
+		st.peers.testUntil.Store(s.testUntil)
 		st.peers.until.Store(at + int64(remoteFor))
 		for _, g := range s.gates {
 			r.holdGate(now, st, g.Gate, g.GateAge)

@@ -229,6 +229,9 @@ func (s *Selection) addTried(st *state) {
 // force is for when nothing else is left: of the targets that breakers or alarms
 // keep out, the one whose last failure is the oldest takes the request, one at a
 // time each. So all are tried in turn, and the first to recover is found soon.
+// Targets that are throttled by peers' word alone are among them: a gateway asks
+// such a one itself, once, before it turns requests away, so that a peer that
+// lies cannot end the service.
 func (s *Selection) force() (Ticket, bool) {
 	bestTier, best, oldest := -1, 0, int64(always)
 	for i := range s.plan.tiers {
@@ -237,7 +240,8 @@ func (s *Selection) force() (Ticket, bool) {
 			continue
 		}
 		for j, st := range t.states {
-			if w := s.blocked(t, j); w != ejected && w != awaitingOwner || s.hasTried(st) {
+			w := s.blocked(t, j)
+			if w != ejected && w != awaitingOwner && (w != gated || !st.claimed.Load()) || s.hasTried(st) {
 				continue
 			}
 			if failed := st.failed.Load(); failed < oldest && st.forcible(s.now, s.client) {

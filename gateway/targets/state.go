@@ -44,6 +44,7 @@ type state struct {
 	latency  latency
 
 	gatedUntil   atomic.Int64  // the gate opens
+	claimed      atomic.Bool   // by peers' word alone the gate was closed when last looked at
 	testAt       atomic.Int64  // a long gate may be tested; always: not
 	outUntil     atomic.Int64  // breaker and identity alarm let nobody through before
 	outSince     atomic.Int64  // when that last moved to a later time
@@ -63,6 +64,7 @@ type state struct {
 
 	mu       sync.Mutex // guards the fields below; never held across a call out
 	gate     throttle.Gate
+	claim    bool // a request tests what peers say of the gate
 	health   breaker.Breaker
 	identity breaker.Breaker
 }
@@ -81,6 +83,7 @@ func newState(base time.Time, key policy.Key) *state {
 	for _, a := range [...]*atomic.Int64{
 		&st.gatedUntil, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil, &st.succeeded, &st.failed,
 		&st.headroomTo, &st.missingUntil, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
+		&st.peers.testUntil,
 	} {
 		a.Store(never)
 	}
@@ -105,6 +108,7 @@ func (st *state) since(t time.Time) int64 {
 // publish copies what picks read out of the machines. The caller holds mu.
 func (st *state) publish(now time.Time) {
 	st.gatedUntil.Store(st.since(st.gate.OpensAt()))
+	st.claimed.Store(st.gate.Claimed(now))
 	st.testAt.Store(always)
 	if due := st.gate.TestDue(now); !due.IsZero() {
 		st.testAt.Store(st.since(due))
@@ -151,7 +155,8 @@ func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	closed := !st.gate.Open(now)
-	if due := st.gate.TestDue(now); closed && (!a.testGate || due.IsZero() || now.Before(due)) {
+	claim := closed && a.force && st.gate.Claimed(now) && !st.claim
+	if due := st.gate.TestDue(now); closed && !claim && (!a.testGate || due.IsZero() || now.Before(due)) {
 		return admitted{}, false
 	}
 	var got admitted
@@ -163,7 +168,9 @@ func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 		st.identity.Observe(now, got.identity, breaker.None, 0)
 		return admitted{}, false
 	}
-	got.test = closed && st.gate.TakeTest(now)
+	got.claim = claim
+	st.claim = st.claim || claim
+	got.test = closed && !claim && st.gate.TakeTest(now)
 	st.inFlight.Add(1)
 	if got.probe() || st.tender.Load() {
 		st.publish(now)
@@ -179,7 +186,8 @@ type admission struct {
 
 type admitted struct {
 	health, identity breaker.Ticket
-	test             bool
+	test             bool // of a long gate
+	claim            bool // of what peers say of the gate: no probe, for nothing has failed
 }
 
 func (a admitted) probe() bool { return a.test || a.health.Probe() || a.identity.Probe() }

@@ -56,10 +56,13 @@ func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {
 	t.endTrial()
 	st.latency.add(st.since(now), firstByte)
 	st.suspectUntil.Store(never)
-	if !t.admitted.probe() {
+	if !t.admitted.probe() && !t.admitted.claim {
 		return
 	}
 	t.change(now, func() {
+		if t.admitted.claim {
+			st.gate.Disprove(now, t.started)
+		}
 		if t.admitted.test {
 			st.gate.Succeed(now, t.started)
 		}
@@ -100,8 +103,14 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 func (t *Ticket) learn(now time.Time, o Outcome) {
 	st := t.state
 	health, identity := evidence(o.Kind)
+	if t.admitted.claim {
+		st.claim = false
+	}
 	switch o.Kind {
 	case Success:
+		if t.admitted.claim {
+			st.gate.Disprove(now, t.started)
+		}
 		st.gate.Succeed(now, t.started)
 	case Throttled:
 		st.gate.Refuse(now, o.Signals, t.draw)

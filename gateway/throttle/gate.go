@@ -4,12 +4,13 @@ import "time"
 
 // The numbers of a gate.
 const (
-	firstGuess = time.Second     // for a refusal that names no time
-	maxGuess   = time.Minute     // where the doubling of the guess ends
-	LongGate   = 2 * time.Minute // a longer wait may be tested, this often
-	maxJitter  = time.Second     // on reopening: a tenth of the wait, at most this
-	shortWait  = firstGuess      // a named wait below it is believed less each time
-	maxStrikes = 10              // 1 ms × 2^10 > shortWait: more strikes change nothing
+	firstGuess = time.Second      // for a refusal that names no time
+	maxGuess   = time.Minute      // where the doubling of the guess ends
+	LongGate   = 2 * time.Minute  // a longer wait may be tested, this often
+	maxJitter  = time.Second      // on reopening: a tenth of the wait, at most this
+	shortWait  = firstGuess       // a named wait below it is believed less each time
+	maxStrikes = 10               // 1 ms × 2^10 > shortWait: more strikes change nothing
+	deafFor    = 10 * time.Second // how long a success outweighs peers whose word it disproved
 )
 
 // A Gate keeps a target from being asked before the moment it named. The zero
@@ -28,6 +29,7 @@ type Gate struct {
 	draw    float64       // of the jitter, made when the gate closes
 	guess   time.Duration // for the next refusal that names no time
 	strikes uint8         // refusals in a row, each after the wait for the one before
+	deaf    time.Time     // until when peers are not heard, for their word was disproved
 }
 
 // Open reports whether requests may pass.
@@ -58,7 +60,7 @@ func (g *Gate) Refuse(now time.Time, s Signals, draw float64) bool {
 		g.strike()
 	}
 	wait := g.wait(s)
-	g.ownSet = now
+	g.ownSet, g.deaf = now, time.Time{}
 	if until := now.Add(wait); until.After(g.own) {
 		g.own = until
 	}
@@ -90,9 +92,10 @@ func (g *Gate) wait(s Signals) time.Duration {
 
 // Hold takes over a peer's gate: what is left of it, and how old its refusal is
 // (0: unknown). It can only add caution; it is refused where an attempt of our
-// own has succeeded since. It reports whether the deadline moved.
+// own has succeeded since, and where peers' word was disproved of late. It
+// reports whether the deadline moved.
 func (g *Gate) Hold(now time.Time, remaining, age time.Duration, draw float64) bool {
-	if remaining <= 0 {
+	if remaining <= 0 || now.Before(g.deaf) {
 		return false
 	}
 	if age > 0 && !g.lifted.IsZero() && !now.Add(-age).After(g.lifted) {
@@ -154,6 +157,33 @@ func (g *Gate) Succeed(now, started time.Time) bool {
 	if !started.After(g.set) || !started.After(g.ownSet) {
 		return false
 	}
+	if now.Before(g.deaf) {
+		g.deaf = now.Add(deafFor)
+	}
+	return g.lift(now)
+}
+
+// Claimed reports whether the gate is closed by what peers say alone: no refusal
+// seen here holds it.
+func (g *Gate) Claimed(now time.Time) bool {
+	return !g.Open(now) && !now.Before(g.own) && g.until.After(g.own)
+}
+
+// Disprove records the success of an attempt that was made although peers say
+// that the target is throttled. The gate opens, whatever they said meanwhile, and
+// they are not heard as long as attempts succeed at least every 10 s and none is
+// refused: one that lies would close it again at once. It reports whether a
+// closed gate opened.
+func (g *Gate) Disprove(now, started time.Time) bool {
+	if !started.After(g.ownSet) {
+		return false
+	}
+	g.deaf = now.Add(deafFor)
+	return g.lift(now)
+}
+
+// lift opens the gate, and the guess begins anew.
+func (g *Gate) lift(now time.Time) bool {
 	g.guess, g.strikes = 0, 0
 	if g.Open(now) {
 		return false

@@ -28,6 +28,10 @@ func TestP3GossipOffOrPoisoned(t *testing.T) {
 			r.Breaker, r.BreakerRemaining, r.InFlight = membership.BreakerOpen, time.Hour, 1<<30
 			return r
 		}},
+		{"a member says that every target is throttled", true, func(r membership.TargetReport) membership.TargetReport {
+			r.GateRemaining = time.Hour
+			return r
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := e2e.Start(t, e2e.Options{Gateways: 2, Gossip: tt.gossip, Clients: []string{"second"}, Latency: azuresim.Latency{Tokens: 1}})
