@@ -172,7 +172,7 @@ func (s *Store) dial(endpoints []string) (*clientv3.Client, error) {
 		Endpoints:            endpoints,
 		DialKeepAliveTime:    s.timing.Keepalive,
 		DialKeepAliveTimeout: s.timing.KeepaliveTimeout,
-		PermitWithoutStream:  true,
+		PermitWithoutStream:  false, // etcd takes pings without a stream for an attack and hangs up
 		MaxCallSendMsgSize:   maxSendBytes,
 		MaxCallRecvMsgSize:   maxReceiveBytes,
 		TLS:                  s.tls,
