@@ -57,9 +57,7 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 	}
 	parts.Go(func() error { return g.store.Watch(work, g.cfg.Boundary, g.follower) })
 	parts.Go(func() error { return g.watchDigests(work) })
-	if g.gossip != nil {
-		parts.Go(func() error { g.writeDigest(work); return nil })
-	}
+	parts.Go(func() error { g.writeDigest(work); return nil })
 	parts.Go(func() error {
 		return g.store.AnnouncePresence(work, g.cfg.Boundary, g.presence, g.follower.Changed())
 	})
