@@ -152,6 +152,10 @@ func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
 			return err
 		}
 		fc.CacheDir = g.cfg.Policy.CacheDir
+		if err := os.MkdirAll(fc.CacheDir, 0o700); err != nil {
+			// Serving does not need it; the next start without etcd will.
+			g.log.Error().Err(err).Msg("policy.cacheDir cannot be made: the last good policy will not be kept")
+		}
 		e := g.cfg.Policy.Etcd
 		g.store, err = store.Open(store.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}, g.log)
 		if err != nil {
