@@ -72,6 +72,9 @@ func (v *visit) handle() error {
 	if match.Operation.Local {
 		return v.local(match, client)
 	}
+	if match.Operation.WebSocket {
+		return v.relay(match, client)
+	}
 	return v.forward(match, client)
 }
 
@@ -91,29 +94,43 @@ func (v *visit) forward(match operation.Match, client *policy.Principal) error {
 	if err != nil {
 		return err
 	}
-	name, err := operation.Route(match, &scan)
+	call, err := v.call(match, &scan, client)
 	if err != nil {
 		return err
 	}
+	v.stream = scan.Stream.On
+	call.Body, call.Scan = body, scan
+	call.Stateless = match.Operation.Stateless && !scan.Store.On
+	v.result = v.Proxy.Serve(v.w, call)
+	return v.refusal()
+}
+
+// call resolves the route that the request asks for, if the client may use it.
+func (v *visit) call(match operation.Match, scan *operation.Body, client *policy.Principal) (*proxy.Call, error) {
+	name, err := operation.Route(match, scan)
+	if err != nil {
+		return nil, err
+	}
 	route, ok := v.snapshot.Route(name)
 	if !ok {
-		return errRouteNotFound
+		return nil, errRouteNotFound
 	}
 	v.route = route.Name
 	if !client.May(route.Name) {
-		return errRouteForbidden
+		return nil, errRouteForbidden
 	}
-	v.stream = scan.Stream.On
 	rules, ok := v.snapshot.Stamp(v.Region)
 	if !ok {
 		rules = &policy.StampRules{Region: v.Region}
 	}
-	v.result = v.Proxy.Serve(v.w, &proxy.Call{
-		Context: v.r.Context(), Match: match, Body: body, Scan: scan, Header: v.r.Header,
-		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID,
-		Stateless:    match.Operation.Stateless && !scan.Store.On,
-		BeforeHeader: v.stamp,
-	})
+	return &proxy.Call{
+		Context: v.r.Context(), Match: match, Header: v.r.Header,
+		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID, BeforeHeader: v.stamp,
+	}, nil
+}
+
+// refusal is what the proxy leaves to be answered here.
+func (v *visit) refusal() error {
 	if v.result.Refusal != nil {
 		return v.result.Refusal
 	}

@@ -57,6 +57,8 @@ type Operation struct {
 	Streams bool
 	// ErrorForm is how an event stream of this operation reports an error.
 	ErrorForm sse.Form
+	// WebSocket: the request asks for an upgrade, and what follows are messages.
+	WebSocket bool
 	// Local: the gateway answers from the policy; no backend is asked.
 	Local bool
 	// Served is false for operations that Azure has but this gateway refuses.
@@ -64,12 +66,14 @@ type Operation struct {
 
 	path  []segment
 	query []string // parameters that are passed on, besides api-version
+	model string   // the parameter that names the deployment; empty unless ModelIn is ModelInQuery
 }
 
 // A Match is what Recognise makes of a method, path and query.
 type Match struct {
 	Operation *Operation
-	// Deployment is decoded from the path; empty unless ModelIn is ModelInPath.
+	// Deployment is decoded from the path or the query; empty unless ModelIn is
+	// ModelInPath or ModelInQuery.
 	Deployment string
 	// APIVersion is as the client gave it; on V1 it may be empty.
 	APIVersion string

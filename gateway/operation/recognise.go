@@ -136,12 +136,19 @@ func decodeName(s string) (string, bool) {
 		}
 		s = b.String()
 	}
+	return s, validName(s)
+}
+
+func validName(s string) bool {
+	if s == "" || len(s) > maxName {
+		return false
+	}
 	for i := range len(s) {
 		if !nameByte(s[i]) {
-			return "", false
+			return false
 		}
 	}
-	return s, true
+	return true
 }
 
 // nameByte reports whether a name in a path may hold c. Azure's own names are
@@ -214,19 +221,24 @@ func (m *Match) takeParam(name, value string) *Error {
 		m.APIVersion = value
 		return nil
 	}
-	if m.Operation.passes(name) {
-		if m.query != "" {
-			m.query += "&"
+	if m.Operation.model != "" && name == m.Operation.model {
+		if !validName(value) {
+			return badParam(name, name+" is not the name of a deployment")
 		}
-		m.query += name + "=" + url.QueryEscape(value)
+		m.Deployment = value
+		return nil
+	}
+	if m.Operation.passes(name) {
+		m.query = join(m.query, name+"="+url.QueryEscape(value))
 	}
 	return nil
 }
 
 const apiVersion = "api-version"
 
+// passes reports whether the parameter is one of those that mean something.
 func (op *Operation) passes(param string) bool {
-	return slices.Contains(op.query, param)
+	return param != "" && (param == op.model || slices.Contains(op.query, param))
 }
 
 func duplicate(op *Operation, name string) *Error {
@@ -274,17 +286,24 @@ func UpstreamPath(m Match, deployment string) (path, query string) {
 		i++
 	}
 	query = m.query
+	if m.Operation.model != "" {
+		query = join(query, m.Operation.model+"="+url.QueryEscape(deployment))
+	}
 	if m.APIVersion != "" {
-		if query != "" {
-			query += "&"
-		}
-		query += apiVersion + "=" + m.APIVersion
+		query = join(query, apiVersion+"="+m.APIVersion)
 	}
 	return b.String(), query
 }
 
+func join(query, parameter string) string {
+	if query == "" {
+		return parameter
+	}
+	return query + "&" + parameter
+}
+
 // Route returns the name of the route that the request asks for: the deployment
-// in the path, or the model in the body. The error is an *Error.
+// in the path or the query, or the model in the body. The error is an *Error.
 func Route(m Match, b *Body) (string, error) {
 	switch m.Operation.ModelIn {
 	case ModelInPath:
@@ -294,7 +313,12 @@ func Route(m Match, b *Body) (string, error) {
 			return "", badParam("model", "model is missing")
 		}
 		return b.Model.String(), nil
-	case ModelNone, ModelInQuery:
+	case ModelInQuery:
+		if m.Deployment == "" {
+			return "", badParam(m.Operation.model, "the query parameter "+m.Operation.model+" is missing")
+		}
+		return m.Deployment, nil
+	case ModelNone:
 	}
 	panic("operation: Route of an operation without a model: " + m.Operation.Name)
 }

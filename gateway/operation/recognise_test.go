@@ -48,7 +48,20 @@ func TestServedOperationsAreRecognised(t *testing.T) {
 			"POST", "/openai/deployments/gpt%2D4o%3alatest/embeddings", "api-version=2024-10-21",
 			"embeddings", "gpt-4o:latest", "2024-10-21", "/openai/deployments/d1/embeddings", "api-version=2024-10-21",
 		},
+		{
+			"GET", "/openai/realtime", "api-version=2025-04-01-preview&deployment=gpt-realtime", "realtime", "gpt-realtime", "2025-04-01-preview",
+			"/openai/realtime", "deployment=d1&api-version=2025-04-01-preview",
+		},
+		{
+			"GET", "/openai/v1/realtime", "model=gpt%2Drealtime&intent=a%26b&deployment=x", "realtime", "gpt-realtime", "",
+			"/openai/v1/realtime", "intent=a%26b&model=d1",
+		},
 		// What is not on the list is dropped, credentials above all.
+		{
+			"GET", "/openai/realtime", "deployment=r&api-key=SECRET&authorization=SECRET&model=x&api-version=2025-04-01-preview", "realtime", "r", "2025-04-01-preview",
+			"/openai/realtime", "deployment=d1&api-version=2025-04-01-preview",
+		},
+		{"GET", "/openai/v1/realtime", "api-key=SECRET&model=r&Authorization=SECRET", "realtime", "r", "", "/openai/v1/realtime", "model=d1"},
 		{
 			"POST", "/openai/v1/embeddings", "api-key=SECRET&authorization=SECRET&x=1&&API-VERSION=no", "embeddings", "", "",
 			"/openai/v1/embeddings", "",
@@ -160,6 +173,52 @@ func TestHostileSpellingsAreRefused(t *testing.T) {
 	}
 }
 
+// A session's deployment is in the query, where it needs one reading as well.
+func TestHostileSessionsAreRefused(t *testing.T) {
+	const version = "api-version=2025-04-01-preview"
+	for _, tt := range []struct {
+		method, path, query string
+		status              int
+	}{
+		{"GET", "/openai/realtime", "deployment=r", 400},
+		{"GET", "/openai/realtime", version + "&deployment=a&deployment=a", 400},
+		{"GET", "/openai/realtime", version + "&deployment=a&deploy%6dent=b", 400},
+		{"GET", "/openai/realtime", version + "&deployment=", 400},
+		{"GET", "/openai/realtime", version + "&deployment=a%2fb", 400},
+		{"GET", "/openai/realtime", version + "&deployment=a%26model%3db", 400},
+		{"GET", "/openai/realtime", version + "&deployment=a+b", 400},
+		{"GET", "/openai/realtime", version + "&deployment=a%00", 400},
+		{"GET", "/openai/realtime", version + "&deployment=" + strings.Repeat("a", maxName+1), 400},
+		{"GET", "/openai/realtime", version + "&deployment=a;model=b", 400},
+		{"GET", "/openai/v1/realtime", "model=a&model=b", 400},
+		{"GET", "/openai/v1/realtime", "model=a&intent=b&intent=c", 400},
+		{"GET", "/openai/v1/realtime", "model=a&api-key=b&api-key=c", 400},
+		{"POST", "/openai/v1/realtime", "model=a", 404},
+		{"CONNECT", "/openai/v1/realtime", "model=a", 404},
+		{"GET", "/openai/v1/realtime/", "model=a", 404},
+	} {
+		t.Run(fmt.Sprintf("%s %s?%.80q", tt.method, tt.path, tt.query), func(t *testing.T) {
+			_, err := Recognise(tt.method, tt.path, tt.query)
+			wantStatus(t, err, tt.status)
+		})
+	}
+}
+
+func TestRouteOfASession(t *testing.T) {
+	for path, param := range map[string]string{"/openai/realtime": "deployment", "/openai/v1/realtime": "model"} {
+		for query, want := range map[string]string{param + "=r": "r", "": ""} {
+			m, err := Recognise("GET", path, "api-version=2025-04-01-preview&"+query)
+			if err != nil || !m.Operation.WebSocket || m.Operation.Stateless {
+				t.Fatalf("%s: %+v, %v", path, m.Operation, err)
+			}
+			got, err := Route(m, nil)
+			if e, ok := errors.AsType[*Error](err); got != want || (want == "") != ok || ok && (e.Status != 400 || e.Param != param) {
+				t.Errorf("%s?%s: route %q, %v", path, query, got, err)
+			}
+		}
+	}
+}
+
 func manyParams(n int) string {
 	var parts []string
 	for i := range n {
@@ -236,7 +295,7 @@ func TestEveryAzureOperationHasARow(t *testing.T) {
 }
 
 func TestNamesAreDistinct(t *testing.T) {
-	want := "chat_completions completions embeddings audio_speech images_generations models model"
+	want := "chat_completions completions embeddings audio_speech images_generations models model realtime"
 	if got := strings.Join(Names(), " "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -266,6 +325,8 @@ func FuzzRecognise(f *testing.F) {
 	f.Add("POST", "/openai/deployments/gpt-4o/chat/completions", "api-version=2024-10-21")
 	f.Add("POST", "/openai/v1/%2e%2e/x", "a=1;b=2")
 	f.Add("GET", "/openai/v1/models/a%2Db", "api-key=1&authorization=2")
+	f.Add("GET", "/openai/realtime", "api-version=2025-04-01-preview&deployment=r&api-key=1")
+	f.Add("GET", "/openai/v1/realtime", "model=a%26b&intent=x")
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		m, err := Recognise(method, path, query)
 		if err != nil {
@@ -278,6 +339,13 @@ func FuzzRecognise(f *testing.F) {
 		if strings.ContainsAny(up, "%\\;?# ") || strings.Contains(up, "..") && !strings.Contains(m.ID, "..") ||
 			strings.Contains(up, "//") || !strings.HasPrefix(up, "/openai/") {
 			t.Fatalf("%q leads to %q", path, up)
+		}
+		if m.Operation.WebSocket {
+			again, err := Recognise(method, up, upQuery)
+			if err != nil || again.Deployment != "d" || again.APIVersion != m.APIVersion || again.query != m.query {
+				t.Fatalf("%q leads to %q, which is read as %+v, %v", query, upQuery, again, err)
+			}
+			return
 		}
 		if upQuery != "" && upQuery != "api-version="+m.APIVersion {
 			t.Fatalf("%q leads to %q", query, upQuery)

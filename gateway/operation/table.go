@@ -44,10 +44,23 @@ func served() []Operation {
 		post("images/generations", Operation{Name: "images_generations", Streams: true, ErrorForm: sse.Typed}),
 		get("models", "models"),
 		get("models/{id}", "model"),
+		realtime(),
 	} {
 		rows = append(rows, more...)
 	}
 	return rows
+}
+
+// realtime is the session by WebSocket, which names its deployment in the query.
+// It is not stateless: a session that broke off cannot go on elsewhere. A
+// credential in the query, which Azure admits here, stops at the list of
+// parameters like anywhere.
+func realtime() []Operation {
+	op := Operation{Name: "realtime", ModelIn: ModelInQuery, Form: NoBody, Served: true, WebSocket: true}
+	dated, v1 := op, op
+	dated.model, v1.model = "deployment", "model"
+	v1.query = []string{"intent"} // transcription instead of a conversation
+	return []Operation{row(Dated, "GET", "realtime", dated), row(V1, "GET", "realtime", v1)}
 }
 
 // A refusal is a path that Azure has and this gateway does not serve.
@@ -74,7 +87,6 @@ func known() []refusal {
 		one(Dated, m.name, "deployments/{d}/"+m.path, "POST")
 		one(V1, m.name, m.path, "POST")
 	}
-	both("realtime", "realtime", "GET")
 	one(Dated, "realtime_sessions", "realtimeapi/sessions", "POST")
 	one(Dated, "realtime_sessions", "realtimeapi/transcription_sessions", "POST")
 	one(V1, "realtime_sessions", "realtime/client_secrets", "POST")

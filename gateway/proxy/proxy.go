@@ -109,6 +109,7 @@ type Result struct {
 	Status    int           // sent to the client; 0 if nothing was
 	FirstByte time.Duration // from the start of the call to the first byte of the answer
 	BytesOut  int64
+	BytesIn   int64  // of a session's messages; a body's length is known to the caller
 	Outcome   string // a closed set: see the Outcome constants
 	// Refusal, if set, is to be written by the caller: nothing was sent yet.
 	Refusal *Refusal

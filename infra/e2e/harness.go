@@ -147,6 +147,7 @@ func (s *Stack) startSim() {
 				Name: name, Region: r.Display, Listen: fmt.Sprintf("127.0.%d.%d:0", 10+i, 1+j), APIKey: "key-of-" + name,
 				Deployments: []azuresim.DeploymentConfig{
 					{Name: "gpt-4o", Model: "gpt-4o", Version: "2024-11-20", SKU: sku, PTU: 1000, TokensPerMinute: 100_000_000, RequestsPerMinute: 10_000_000},
+					{Name: "realtime", Model: "gpt-realtime", Version: "2025-08-28", SKU: sku, PTU: 1000, TokensPerMinute: 100_000_000, RequestsPerMinute: 10_000_000},
 					{Name: "embed", Model: "text-embedding-3-large", Version: "1", SKU: sku, PTU: 1000, TokensPerMinute: 100_000_000, RequestsPerMinute: 10_000_000},
 				},
 			})

@@ -27,6 +27,8 @@ func credentialKind(r *http.Request) CredentialKind {
 	}
 	b, ok := bearer(r)
 	switch {
+	case !ok && queryKey(r) != "":
+		return CredentialQueryKey
 	case !ok:
 		return CredentialNone
 	case looksLikeToken(b):
@@ -43,6 +45,8 @@ func (i *Instance) authenticate(r *http.Request, v1 bool, now time.Time) *answer
 	switch credentialKind(r) {
 	case CredentialAPIKey:
 		return i.checkKey(r.Header.Get("Api-Key"))
+	case CredentialQueryKey:
+		return i.checkKey(queryKey(r))
 	case CredentialBearerKey:
 		if !v1 {
 			return badToken()

@@ -67,7 +67,9 @@ func (x *exchange) read() bool {
 		x.version = "v1"
 	}
 	var refusal *answer
-	if x.op != nil && x.op.capability != "" && err == nil {
+	if x.op != nil && x.op.upgrade {
+		x.match.deployment = realtimeDeployment(x.r, x.v1)
+	} else if x.op != nil && x.op.capability != "" && err == nil {
 		x.params, refusal = parseBody(text)
 		if x.v1 {
 			x.match.deployment = x.params.Model

@@ -151,7 +151,7 @@ func FuzzFind(f *testing.F) {
 		if m.op == nil {
 			return
 		}
-		if m.op.method != method || (m.v1 && m.op.v1 == "") || (!m.v1 && m.op.capability != "" && m.deployment == "") {
+		if m.op.method != method || (m.v1 && m.op.v1 == "") || (!m.v1 && m.op.capability != "" && !m.op.upgrade && m.deployment == "") {
 			t.Fatalf("%s %q gives %+v", method, path, m)
 		}
 	})

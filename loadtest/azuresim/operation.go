@@ -16,7 +16,9 @@ type operation struct {
 	// capability is what the model must be able to do; empty: no deployment
 	// takes part. It is also the word of Azure's OperationNotSupported.
 	capability capability
-	serve      func(*exchange)
+	// upgrade: a WebSocket, whose deployment is in the query and which has no body.
+	upgrade bool
+	serve   func(*exchange)
 }
 
 // A capability is a kind of work a model does.
@@ -27,11 +29,14 @@ const (
 	canChat     capability = "chatCompletion"
 	canComplete capability = "completion"
 	canEmbed    capability = "embeddings"
+	canRealtime capability = "realtime"
 )
 
 // capabilityOf guesses from a model's name what it does, as names go in Azure.
 func capabilityOf(model string) capability {
 	switch {
+	case strings.Contains(model, "realtime"):
+		return canRealtime
 	case strings.Contains(model, "embedding"):
 		return canEmbed
 	case strings.Contains(model, "instruct"), strings.Contains(model, "davinci"), strings.Contains(model, "babbage"):
@@ -55,6 +60,10 @@ func operations() []operation {
 		{
 			name: "Embeddings_Create", method: http.MethodPost, capability: canEmbed,
 			dated: "/deployments/{deployment}/embeddings", v1: "/embeddings", serve: serveEmbeddings,
+		},
+		{
+			name: "Realtime_Connect", method: http.MethodGet, capability: canRealtime, upgrade: true,
+			dated: "/realtime", v1: "/realtime", serve: serveRealtime,
 		},
 		{name: "Models_List", method: http.MethodGet, dated: "/models", v1: "/models", serve: serveModels},
 		{name: "Models_Get", method: http.MethodGet, dated: "/models/{id}", v1: "/models/{id}", serve: serveModel},

@@ -42,7 +42,8 @@ type Record struct {
 	HeadersSent bool      `json:"headersSent"`
 	AnswerBytes int64     `json:"answerBytes"`
 	Outcome     Outcome   `json:"outcome"`
-	Faults      []string  `json:"faults,omitempty"` // the kinds that struck
+	CloseCode   int       `json:"closeCode,omitempty"` // with which the client closed a WebSocket
+	Faults      []string  `json:"faults,omitempty"`    // the kinds that struck
 }
 
 // Finished tells that the whole answer was sent.
@@ -58,6 +59,7 @@ type CredentialKind string
 const (
 	CredentialNone        CredentialKind = "none"
 	CredentialAPIKey      CredentialKind = "api-key"
+	CredentialQueryKey    CredentialKind = "query-key" // of a WebSocket
 	CredentialBearerKey   CredentialKind = "bearer-key"
 	CredentialBearerToken CredentialKind = "bearer-token"
 )

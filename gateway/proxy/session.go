@@ -1,0 +1,226 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/stamp/lifecycle"
+)
+
+const (
+	// messageLimit is the largest message of a session, in bytes. Realtime takes up
+	// to 15 MiB of audio in one event, which is 20 MiB as base64. Messages are
+	// passed on in pieces: the limit costs no memory.
+	messageLimit = 24 << 20
+	// pongLimit is how long a side that is silent may take to answer a ping.
+	pongLimit = 30 * time.Second
+	// closeLimit is how long the two sides may take to say goodbye: less than the
+	// 5 s that a drain gives a step.
+	closeLimit = 3 * time.Second
+)
+
+var (
+	errClientLost  = errors.New("the client's connection is lost")
+	errBackendLost = errors.New("the backend's connection is lost")
+)
+
+// A sessionError is a close code with which the backend ended a session. The
+// reason that it gave is for the client alone.
+type sessionError websocket.StatusCode
+
+func (e sessionError) Error() string { return fmt.Sprintf("the backend closed with %d", int(e)) }
+
+// A session relays messages between a client and a backend.
+type session struct {
+	client, backend *side
+	every           time.Duration // of pings while a side is silent
+}
+
+// A side is one of the two connections.
+type side struct {
+	conn  *websocket.Conn
+	moved atomic.Int64 // bytes of messages, read and written
+	wrote atomic.Int64 // of them, written
+}
+
+func newSession(client, backend *websocket.Conn, every time.Duration) *session {
+	s := &session{client: &side{conn: client}, backend: &side{conn: backend}, every: every}
+	client.SetReadLimit(messageLimit)
+	backend.SetReadLimit(messageLimit)
+	return s
+}
+
+// An ending is why a pump has stopped: an error of reading one side, or of
+// writing to it, which its own reader then explains better.
+type ending struct {
+	by      *side // nil: the gateway is draining
+	err     error
+	writing bool
+}
+
+// run relays until a side ends, or ctx, when the gateway is draining, and tells
+// the other side why. It returns when all its goroutines have ended.
+func (s *session) run(ctx context.Context, r *Result) targets.Kind {
+	// Ending a context of the library's calls breaks the connection. A goodbye has
+	// to come before that, so they are not bound to the request's.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	pinging, hush := context.WithCancel(work)
+	defer hush()
+	ends := make(chan ending, 2)
+	var wg sync.WaitGroup
+	wg.Go(func() { ends <- pump(work, s.client, s.backend) })
+	wg.Go(func() { ends <- pump(work, s.backend, s.client) })
+	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
+	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
+
+	e := s.first(ctx, ends)
+	hush()
+	toClient, toBackend := s.goodbyes(e)
+	force := time.AfterFunc(closeLimit, stop)
+	defer force.Stop()
+	wg.Go(func() { _ = s.client.conn.Close(toClient.Code, toClient.Reason) })
+	wg.Go(func() { _ = s.backend.conn.Close(toBackend.Code, toBackend.Reason) })
+	wg.Wait()
+	r.BytesIn, r.BytesOut = s.backend.wrote.Load(), s.client.wrote.Load()
+	return s.outcome(e, r)
+}
+
+// first waits for the session's end. The request's context ends for a drain, or
+// when the client went away before the upgrade had taken its connection over.
+func (s *session) first(ctx context.Context, ends <-chan ending) ending {
+	for n := 0; ; n++ {
+		select {
+		case e := <-ends:
+			if !e.writing || n > 0 {
+				return e
+			}
+		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), lifecycle.ErrDraining) {
+				return ending{}
+			}
+			return ending{by: s.client, err: errClientLost}
+		}
+	}
+}
+
+// pump passes the messages of one side to the other, piece by piece, until a
+// side fails. A message that breaks off stays without its end on the other side,
+// too.
+func pump(ctx context.Context, from, to *side) ending {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stuck := time.AfterFunc(writeLimit, cancel)
+	defer stuck.Stop()
+	buf := make([]byte, readSize)
+	for {
+		stuck.Stop()
+		kind, message, err := from.conn.Reader(ctx)
+		if err != nil {
+			return ending{by: from, err: err}
+		}
+		w, err := to.conn.Writer(ctx, kind)
+		for err == nil {
+			var n int
+			stuck.Stop()
+			n, err = message.Read(buf)
+			from.moved.Add(int64(n))
+			if err != nil && !ended(err) {
+				return ending{by: from, err: err}
+			}
+			stuck.Reset(writeLimit)
+			last := err != nil
+			if n > 0 {
+				_, err = w.Write(buf[:n])
+				to.moved.Add(int64(n))
+				to.wrote.Add(int64(n))
+			}
+			if last {
+				break
+			}
+		}
+		if err == nil || ended(err) {
+			err = w.Close()
+		}
+		if err != nil {
+			_ = to.conn.CloseNow() // so that its reader ends as well
+			return ending{by: to, err: err, writing: true}
+		}
+	}
+}
+
+// keepAlive pings a side that is silent, so that no balancer on the way takes
+// the session for dead (Front Door does after 5 min), and ends one that does not
+// answer.
+func (s *side) keepAlive(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	before := s.moved.Load()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := s.moved.Load()
+		if now == before {
+			limited, cancel := context.WithTimeout(ctx, pongLimit)
+			err := s.conn.Ping(limited)
+			cancel()
+			if err != nil && ctx.Err() == nil && s.moved.Load() == before {
+				_ = s.conn.CloseNow()
+				return
+			}
+		}
+		before = now
+	}
+}
+
+// goodbyes are what the two sides are told. A close code is passed on as it came.
+func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
+	draining := websocket.CloseError{Code: websocket.StatusGoingAway, Reason: "the gateway is stopping"}
+	if e.by == nil {
+		return draining, draining
+	}
+	if said, ok := errors.AsType[websocket.CloseError](e.err); ok {
+		return said, said
+	}
+	return websocket.CloseError{Code: websocket.StatusBadGateway, Reason: "the backend broke off"},
+		websocket.CloseError{Code: websocket.StatusGoingAway}
+}
+
+// outcome says what the end means for the result and for the target.
+func (s *session) outcome(e ending, r *Result) targets.Kind {
+	said, ok := errors.AsType[websocket.CloseError](e.err)
+	r.Outcome, r.Err = OutcomeOK, nil
+	switch {
+	case e.by == nil:
+		r.Outcome = OutcomeDrained
+		return targets.Canceled
+	case e.by == s.client && ok:
+		return targets.Success
+	case e.by == s.client:
+		r.Outcome, r.Err = OutcomeClientGone, errClientLost
+		return targets.Canceled
+	case !ok:
+		r.Outcome, r.Err = OutcomeBrokenOff, errBackendLost
+		return targets.Broken
+	}
+	switch said.Code {
+	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
+		return targets.Success // 1001 is how the service ends a session at its time
+	case websocket.StatusInternalError, websocket.StatusServiceRestart, websocket.StatusTryAgainLater, websocket.StatusBadGateway:
+		r.Outcome, r.Err = OutcomeBrokenOff, sessionError(said.Code)
+		return targets.ServerError
+	default: // it is about what the client sent
+		r.Outcome, r.Err = OutcomeRejected, sessionError(said.Code)
+		return targets.Rejected
+	}
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/gateway/throttle"
+)
+
+// subprotocol is the only one that is ever offered to a backend or chosen for a
+// client. Clients put credentials into others.
+const subprotocol = "realtime"
+
+var (
+	errNotUpgraded = errors.New("the backend answered the request for an upgrade without one")
+	errHandshake   = errors.New("the backend's upgrade breaks the protocol")
+)
+
+// ServeWebSocket opens a session on a backend, then accepts the client's
+// upgrade, which the caller has found well-formed, and relays messages until one
+// side ends. Until the client's upgrade is accepted another backend may be tried,
+// whatever the operation: an upgrade that failed has cost no work. Afterwards
+// none is: the session's state is gone.
+func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) Result {
+	ctx, cancel := context.WithTimeoutCause(c.Context, c.Route.Total, errTotal)
+	defer cancel()
+	rng := p.random.Get().(*rand.Rand)
+	defer p.random.Put(rng)
+
+	x := newExchange(p, c, w)
+	sel := p.cfg.Registry.Begin(targets.Request{
+		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region, Client: c.Client, Stateless: true,
+	})
+	for {
+		ticket, ok := sel.Next(time.Now(), rng)
+		if !ok {
+			return x.nothingLeft(sel.Verdict(time.Now()))
+		}
+		a, backend, o := x.open(ctx, &ticket)
+		if backend != nil {
+			o = a.session(r, backend)
+		}
+		ticket.Observe(time.Now(), o)
+		if o.Kind == targets.IdentityRefused {
+			p.cfg.Credentials.Rejected(ticket.Target)
+		}
+		switch {
+		case backend != nil:
+			return x.result
+		case x.ended(ctx, o) || !sel.MayRetry(time.Now(), o):
+			return x.finish(ctx, o)
+		}
+	}
+}
+
+// open asks the ticket's target for an upgrade. Without one, the outcome says
+// what came instead.
+func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *websocket.Conn, targets.Outcome) {
+	x.result.Attempts++
+	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
+	// Ending this context ends the handshake. A session that stands is not bound
+	// to it any more.
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	a := &attempt{exchange: x, ticket: t, ctx: ctx, sent: time.Now()}
+	a.watchdog = time.AfterFunc(t.FirstByte, func() { cancel(errStalled) })
+	defer a.watchdog.Stop()
+
+	header, err := a.sessionHeader()
+	if err != nil {
+		x.result.Err = err
+		return a, nil, targets.Outcome{Kind: targets.IdentityRefused}
+	}
+	h := &handshake{attempt: a}
+	path, query := operation.UpstreamPath(x.call.Match, t.Target.Deployment)
+	conn, _, err := websocket.Dial(ctx, t.Target.Origin()+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
+		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: x.subprotocols(),
+	})
+	var o targets.Outcome
+	switch {
+	case err == nil:
+		a.firstByte = max(time.Since(a.sent), 1)
+		return a, conn, o
+	case h.err != nil:
+		o = a.broken(h.err)
+	case h.answer == nil:
+		o = a.broken(errHandshake)
+	default:
+		o = h.judge()
+	}
+	o.Sent = false // no work was asked for yet
+	if x.costly == nil && failed(o.Kind) {
+		x.costly = &o
+	}
+	return a, nil, o
+}
+
+// sessionHeader is what goes to the backend beside the handshake's own fields.
+func (a *attempt) sessionHeader() (http.Header, error) {
+	h := http.Header{}
+	passOn(h, a.call.Header, forwardedToBackend)
+	h["User-Agent"] = []string{a.proxy.cfg.UserAgent}
+	h["X-Request-Id"] = []string{a.call.RequestID}
+	return h, a.proxy.cfg.Credentials.Apply(a.ticket.Target, h)
+}
+
+// subprotocols are those of the client that we know.
+func (x *exchange) subprotocols() []string {
+	for _, line := range x.call.Header["Sec-Websocket-Protocol"] {
+		if slices.ContainsFunc(strings.Split(line, ","), func(s string) bool { return strings.TrimSpace(s) == subprotocol }) {
+			return []string{subprotocol}
+		}
+	}
+	return nil
+}
+
+// A handshake is the way of one request for an upgrade. It goes through the
+// pool of its target, so through the fence, and it keeps an answer that is no
+// upgrade from the library, which would follow redirects and cut the text.
+type handshake struct {
+	*attempt
+
+	answer *http.Response // that was no upgrade
+	err    error          // of sending
+}
+
+// RoundTrip is for the library.
+func (h *handshake) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := h.proxy.upstreams.send(req, h.ticket.Target, sendLimits{connect: h.ticket.Connect})
+	if err != nil {
+		h.err = err
+		return nil, err
+	}
+	h.signals = throttle.ParseSignals(resp.Header, time.Now())
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		h.answer = resp
+		return nil, errNotUpgraded
+	}
+	return resp, nil
+}
+
+// judge says what an answer that is no upgrade means, as of any other request.
+// One that claims success is a failure.
+func (h *handshake) judge() targets.Outcome {
+	defer func() { _ = h.answer.Body.Close() }()
+	if h.answer.StatusCode < 300 {
+		return h.discard(h.answer, targets.Broken, false)
+	}
+	return h.attempt.judge(h.answer)
+}
+
+// session accepts the client's upgrade and relays until the end.
+func (a *attempt) session(r *http.Request, backend *websocket.Conn) targets.Outcome {
+	h := a.w.Header()
+	a.result.Status, a.result.FirstByte = http.StatusSwitchingProtocols, time.Since(a.start)
+	if a.call.BeforeHeader != nil {
+		a.call.BeforeHeader(h, &a.result)
+	}
+	a.committed = true
+	client, err := websocket.Accept(a.w, r, &websocket.AcceptOptions{
+		Subprotocols: a.subprotocols(),
+		// Any origin will do. That check protects credentials which a browser sends by
+		// itself, such as cookies; ours is a header that a page must know to send.
+		InsecureSkipVerify: true,
+	})
+	if err != nil {
+		_ = backend.CloseNow()
+		a.result.Outcome, a.result.Aborted = OutcomeClientGone, true
+		return a.clientGone(errClientLost)
+	}
+	a.ticket.Answered(time.Now(), a.firstByte)
+	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
+	kind := s.run(a.call.Context, &a.result)
+	return targets.Outcome{Kind: kind, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+}
