@@ -3,10 +3,13 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -138,6 +141,30 @@ func TestRealtimeSession(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), `"status":101,"outcome":"ok"`); n != 2 {
 		t.Errorf("%d of 2 sessions are in the log as ok", n)
+	}
+}
+
+// A gateway that speaks HTTP/2 serves sessions, too: a client that wants an
+// upgrade agrees on HTTP/1.1.
+func TestRealtimeSessionOverTLS(t *testing.T) {
+	s := e2e.Start(t, e2e.Options{Edit: withRealtime, TLS: true})
+	text, err := os.ReadFile(s.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	c, _, err := websocket.Dial(limited(t), s.Gateways[0].URL+v1Session, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: http.Header{"Authorization": {"Bearer " + s.Key}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	if kind, _ := next(t, c); kind != "session.created" {
+		t.Errorf("first event %s", kind)
 	}
 }
 
