@@ -130,8 +130,12 @@ func remedy(err error) string {
 	if _, ok := errors.AsType[*client.UnauthorizedError](err); ok {
 		return "give the token of its tokenFile with --token-file or " + envTokenFile
 	}
-	if _, ok := errors.AsType[*client.UnreachableError](err); ok {
-		return "check --server and that the control plane runs; gateways go on without it. A change may have taken effect: asking again does no harm"
+	if e, ok := errors.AsType[*client.UnreachableError](err); ok {
+		text := "check --server and that the control plane runs; gateways go on without it"
+		if e.Uncertain {
+			text += ". The change may have taken effect: asking again does no harm"
+		}
+		return text
 	}
 	return ""
 }

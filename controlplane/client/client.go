@@ -255,12 +255,12 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err // the URL may hold a message, which is nobody's business
 		}
-		return &UnreachableError{URL: c.base.String(), Err: err}
+		return &UnreachableError{URL: c.base.String(), Err: err, Uncertain: r.method != http.MethodGet}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes))
 	if err != nil {
-		return &UnreachableError{URL: c.base.String(), Err: err}
+		return &UnreachableError{URL: c.base.String(), Err: err, Uncertain: r.method != http.MethodGet}
 	}
 	if resp.StatusCode/100 != 2 {
 		var reply ErrorReply

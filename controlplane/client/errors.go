@@ -43,11 +43,13 @@ type NotFoundError struct{ Message string }
 
 func (e *NotFoundError) Error() string { return e.Message }
 
-// An UnreachableError says that there was no answer. A call that changes
-// something may have taken effect; it may be made again.
+// An UnreachableError says that there was no answer.
 type UnreachableError struct {
 	URL string
 	Err error
+	// Uncertain: the call changes something, and may have taken effect. It may be
+	// made again.
+	Uncertain bool
 }
 
 func (e *UnreachableError) Error() string {
