@@ -16,7 +16,7 @@ import (
 // stopFor is how long a gateway is stopped. A machine that is paused for a
 // migration takes half a minute; the default keeps the tests short and is long
 // enough for the peers to notice.
-var stopFor = flag.Duration("stop", 8*time.Second, "how long SIGSTOP lasts")
+var stopFor = flag.Duration("stop", 30*time.Second, "how long SIGSTOP lasts")
 
 // P3: kill -9 of a gateway, and a gateway that stands still, are nothing that
 // the others' requests notice. Peers notice both. The killed gateway comes back
