@@ -174,13 +174,14 @@ func TestDefaults(t *testing.T) {
 	s := mustCompile(t, doc, Options{Serial: 7})
 	r, _ := s.Route("m")
 	want := &CompiledRoute{
-		Name: "m", Model: "m", Version: "1", Required: true, Connect: 2 * time.Second, FirstByte: 30 * time.Second, Idle: time.Minute, Total: 10 * time.Minute,
+		Name: "m", Model: "m", Version: "1", Required: true, Connect: 2 * time.Second, FirstByte: 30 * time.Second,
+		Answer: 10 * time.Minute, Idle: time.Minute, Total: 10 * time.Minute,
 		MaxAttempts: 3, RepeatAmbiguous: true, ProbeLongGates: true, tiers: r.tiers,
 	}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("%+v\nwant %+v", r, want)
 	}
-	if r, _ := s.Route("alias"); r.FirstByte != 5*time.Second || r.Connect != 2*time.Second {
+	if r, _ := s.Route("alias"); r.FirstByte != 5*time.Second || r.Answer != 5*time.Second || r.Connect != 2*time.Second {
 		t.Errorf("a default exceeds the total: %+v", r)
 	}
 	stamp, _ := s.Stamp("swedencentral")

@@ -16,7 +16,19 @@ type Document struct {
 	Backends  []Backend    `yaml:"backends"`
 	Routes    []Route      `yaml:"routes"`
 	Clients   []Client     `yaml:"clients,omitempty"`
+	// OnModelMismatch is what follows when a deployment answers as another model
+	// than its route's, as happens when Azure upgrades it: avoid (default) or alarm.
+	OnModelMismatch OnModelMismatch `yaml:"onModelMismatch,omitempty"`
 }
+
+// OnModelMismatch says what an answer of another model leads to.
+type OnModelMismatch string
+
+// The choices. Either way there is an alarm, and the answer is passed on.
+const (
+	MismatchAvoid OnModelMismatch = "avoid" // the target is avoided while another is right
+	MismatchAlarm OnModelMismatch = "alarm" // nothing more
+)
 
 // Residency says where data may be processed.
 type Residency struct {
@@ -82,8 +94,20 @@ type Backend struct {
 	Addresses   []string     `yaml:"addresses,omitempty"` // CIDR ranges
 	Credential  Credential   `yaml:"credential"`
 	Scope       string       `yaml:"scope,omitempty"`
+	Probe       Probe        `yaml:"probe,omitempty"`
 	Deployments []Deployment `yaml:"deployments"`
 }
+
+// Probe is how a gateway finds out whether an idle backend can be reached. None
+// of the ways costs tokens.
+type Probe string
+
+// The ways to probe.
+const (
+	ProbeModels  Probe = "models"  // GET of the models list; default of azure-openai
+	ProbeConnect Probe = "connect" // TCP and TLS alone; default of openai-compatible, which may bill or scale to zero
+	ProbeOff     Probe = "off"
+)
 
 // A Credential names how gateways prove themselves to a backend. Exactly one
 // field is set; none of them can hold the secret itself.
@@ -118,6 +142,9 @@ type Deployment struct {
 	RequestsPerMinute   int     `yaml:"requestsPerMinute,omitempty"`
 	Weight              float64 `yaml:"weight,omitempty"` // replaces the weight that follows from the capacity
 	SpilloverDeployment string  `yaml:"spilloverDeployment,omitempty"`
+	// ServedAs are the names by which answers may call the model, beside model and
+	// model-version. Of an openai-compatible deployment only these are compared.
+	ServedAs []string `yaml:"servedAs,omitempty"`
 }
 
 // A Route is a name that clients ask for.
@@ -128,15 +155,22 @@ type Route struct {
 	Required *bool    `yaml:"required,omitempty"` // counts for the stamp's health; default true
 	Timeouts Timeouts `yaml:"timeouts,omitempty"`
 	Attempts Attempts `yaml:"attempts,omitempty"`
-	Tiers    []Tier   `yaml:"tiers,omitempty"` // by hand; default: from region and SKU
+	// EarlyHead, if set, is how long the client of a stream waits for any backend's
+	// answer before it is sent 200 and comments, so that no balancer on the way cuts
+	// the connection. A failure is then an error event instead of a status.
+	EarlyHead Duration `yaml:"earlyHead,omitempty"`
+	Tiers     []Tier   `yaml:"tiers,omitempty"` // by hand; default: from region and SKU
 }
 
 // Timeouts bound a request to this route. Zero means the default.
 type Timeouts struct {
 	Connect   Duration `yaml:"connect,omitempty"`   // default 2s
-	FirstByte Duration `yaml:"firstByte,omitempty"` // default 30s
-	Idle      Duration `yaml:"idle,omitempty"`      // between two reads of an answer; default 60s
-	Total     Duration `yaml:"total,omitempty"`     // default 10m
+	FirstByte Duration `yaml:"firstByte,omitempty"` // of a stream; default 30s
+	// Answer bounds one attempt at a plain answer, which begins only when it is
+	// complete; default: what is left of total. Its expiry is not repeated.
+	Answer Duration `yaml:"answer,omitempty"`
+	Idle   Duration `yaml:"idle,omitempty"`  // between two reads of an answer; default 60s
+	Total  Duration `yaml:"total,omitempty"` // default 10m
 }
 
 // Attempts says how hard to try. Zero means the default.

@@ -144,7 +144,9 @@ type CompiledRoute struct {
 	Version         string
 	Required        bool
 	Connect         time.Duration
-	FirstByte       time.Duration
+	FirstByte       time.Duration // of a stream
+	Answer          time.Duration // of one attempt at a plain answer; at most Total
+	EarlyHead       time.Duration // 0: none
 	Idle            time.Duration
 	Total           time.Duration
 	MaxAttempts     int // that may have cost a backend work
@@ -188,4 +190,12 @@ type Target struct {
 	Provisioned bool
 	Credential  Credential
 	Scope       string
+	Probe       Probe
+	// TokensPerMinute is the declared quota of a standard deployment, 0 if unknown.
+	TokensPerMinute int
+	// AvoidMismatch: the policy wants a target avoided that answers as another model.
+	AvoidMismatch bool
+
+	names  map[string]bool // what answers may call the model; nil: not compared
+	others map[string]bool // what the document calls its other models
 }

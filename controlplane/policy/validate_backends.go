@@ -39,6 +39,7 @@ func (c *check) backends() {
 		c.kind(path, b)
 		c.credential(path+".credential", b.Credential)
 		c.scope(path+".scope", b)
+		c.probe(path+".probe", b)
 		if total += len(b.Deployments); total <= maxAllDeployments {
 			c.deployments(path, b)
 		}
@@ -130,6 +131,24 @@ func (c *check) scope(path string, b *Backend) {
 	}
 }
 
+func (c *check) probe(path string, b *Backend) {
+	switch b.Probe {
+	case "", ProbeModels, ProbeConnect, ProbeOff:
+	default:
+		c.fault(path, "%s: want models, connect or off, or leave it out", quote(b.Probe))
+	}
+}
+
+func probeOrDefault(b *Backend) Probe {
+	switch {
+	case b.Probe != "":
+		return b.Probe
+	case b.Kind == OpenAICompatible:
+		return ProbeConnect
+	}
+	return ProbeModels
+}
+
 // deployments checks each deployment and admits it through the fence.
 func (c *check) deployments(path string, b *Backend) {
 	if len(b.Deployments) == 0 {
@@ -151,6 +170,7 @@ func (c *check) deployments(path string, b *Backend) {
 		}
 		c.name(p+".model", d.Model, modelForm())
 		c.name(p+".version", d.Version, modelForm())
+		c.servedAs(p+".servedAs", d)
 		c.capacity(p, b, d)
 		c.spillover(p, b, d)
 		full := b.Name + "/" + d.Name
@@ -259,6 +279,8 @@ func (c *check) admit(backend, deployment string, b *Backend, d *Deployment) (*T
 		Target: inner, Key: Key{Origin: inner.Origin(), Deployment: d.Name},
 		Backend: b.Name, Kind: kindOrDefault(b.Kind), Deployment: d.Name, Model: d.Model, Version: d.Version,
 		Provisioned: d.SKU.Provisioned(), Credential: b.Credential.clone(), Scope: scopeOrDefault(b),
+		Probe: probeOrDefault(b), TokensPerMinute: d.TokensPerMinute,
+		AvoidMismatch: c.doc.OnModelMismatch != MismatchAlarm, names: answerNames(b, d),
 	}, true
 }
 

@@ -17,6 +17,8 @@ const (
 	defaultAttempts  = 3
 	mostAttempts     = 10
 	leastTimeout     = time.Millisecond
+	leastEarlyHead   = time.Second
+	mostEarlyHead    = 4 * time.Minute // the longest that Front Door waits for an origin
 )
 
 func (c *check) allRoutes() {
@@ -37,6 +39,7 @@ func (c *check) allRoutes() {
 		named := c.name(path+".model", r.Model, modelForm())
 		named = c.name(path+".version", r.Version, modelForm()) && named
 		c.timeouts(path+".timeouts", r.Timeouts)
+		c.earlyHead(path, r)
 		if m := r.Attempts.Max; m < 0 || m > mostAttempts {
 			c.fault(path+".attempts.max", "%d: want 1 to %d, or leave it out", m, mostAttempts)
 		}
@@ -87,6 +90,7 @@ func (c *check) timeouts(path string, t Timeouts) {
 	within("connect", t.Connect, time.Minute)
 	within("firstByte", t.FirstByte, 30*time.Minute)
 	within("idle", t.Idle, 30*time.Minute)
+	within("answer", t.Answer, 24*time.Hour)
 	within("total", t.Total, 24*time.Hour)
 	if t.Total == 0 {
 		t.Total = Duration(defaultTotal)
@@ -98,6 +102,15 @@ func (c *check) timeouts(path string, t Timeouts) {
 	}
 	notOver("connect", t.Connect)
 	notOver("firstByte", t.FirstByte)
+	notOver("answer", t.Answer)
+}
+
+// earlyHead must leave a stream the time to begin by itself, and must come before
+// a balancer gives up.
+func (c *check) earlyHead(path string, r *Route) {
+	if d := time.Duration(r.EarlyHead); d != 0 && (d < leastEarlyHead || d > mostEarlyHead) {
+		c.fault(path+".earlyHead", "%s: want %s to %s, or leave it out", r.EarlyHead, leastEarlyHead, mostEarlyHead)
+	}
 }
 
 // compileRoute fills in the defaults. A default never exceeds a total that the
@@ -120,6 +133,8 @@ func compileRoute(r *Route) *CompiledRoute {
 		Connect:         or(r.Timeouts.Connect, min(defaultConnect, total)),
 		FirstByte:       or(r.Timeouts.FirstByte, min(defaultFirstByte, total)),
 		Idle:            or(r.Timeouts.Idle, min(defaultIdle, total)),
+		Answer:          or(r.Timeouts.Answer, total),
+		EarlyHead:       time.Duration(r.EarlyHead),
 		Total:           total,
 		MaxAttempts:     attempts,
 		RepeatAmbiguous: yes(r.Attempts.RepeatAmbiguous),

@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/stampgate/stampgate/geo"
 )
@@ -24,6 +25,7 @@ func (c *check) unwise() {
 	if len(c.faults) == 0 { // else what is missing may only have been refused
 		for i, r := range c.routes {
 			c.unwiseRoute(at("routes", i), r)
+			c.unwiseTimes(at("routes", i), &c.doc.Routes[i])
 		}
 		c.unwiseBackends()
 	}
@@ -53,6 +55,34 @@ func (c *check) unwiseRoute(path string, r *CompiledRoute) {
 	}
 	if len(distinct) == 1 {
 		c.warn(path, "has one target: when it fails or is throttled, nothing else can serve")
+	}
+}
+
+// What Front Door allows an origin until its first byte: 30 s unless configured
+// otherwise, 240 s at most.
+const (
+	frontDoorDefault = 30 * time.Second
+	frontDoorMost    = 240 * time.Second
+)
+
+// unwiseTimes warns of waits that a front door on the way cuts short. Traffic
+// Manager is not on the way, and a default is nobody's choice: only what is
+// written is told.
+func (c *check) unwiseTimes(path string, r *Route) {
+	quiet := time.Duration(r.Timeouts.FirstByte)
+	if r.EarlyHead != 0 {
+		quiet = time.Duration(r.EarlyHead)
+	}
+	switch {
+	case quiet > frontDoorMost: // earlyHead cannot be so long
+		c.warn(path+".timeouts.firstByte", "%s is more than Front Door waits for a first byte, %s at most: behind it, set earlyHead", r.Timeouts.FirstByte, frontDoorMost)
+	case quiet > frontDoorDefault && r.EarlyHead == 0:
+		c.warn(path+".timeouts.firstByte", "%s is more than Front Door waits for a first byte unless configured otherwise, %s: behind it, raise its origin timeout or set earlyHead", r.Timeouts.FirstByte, frontDoorDefault)
+	case quiet > frontDoorDefault:
+		c.warn(path+".earlyHead", "%s is more than Front Door waits for a first byte unless configured otherwise, %s: behind it, raise its origin timeout or shorten this", r.EarlyHead, frontDoorDefault)
+	}
+	if answer := time.Duration(r.Timeouts.Answer); answer > frontDoorMost {
+		c.warn(path+".timeouts.answer", "%s is more than Front Door waits for a plain answer, %s at most: behind it, such calls must be streamed", r.Timeouts.Answer, frontDoorMost)
 	}
 }
 

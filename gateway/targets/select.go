@@ -17,7 +17,16 @@ type Request struct {
 	Region    geo.RegionID
 	Client    string // the client's name: evidence of a failure is counted by client
 	Stateless bool   // repeating it does no harm but cost
-	Backend   string // if set, the only backend that may serve it: it holds the object
+	// Operation names what is asked for, as package operation does. 403 sets
+	// aside one operation of a target, not the target.
+	Operation string
+	// Tokens is the size of the request as a limit on tokens counts it: the prompt,
+	// estimated, and the most that may be answered. 0: unknown.
+	Tokens int
+	// Stream: an event stream was asked for, so that the first byte is due within
+	// the route's firstByte. A plain answer begins when it is complete.
+	Stream  bool
+	Backend string // if set, the only backend that may serve it: it holds the object
 }
 
 // The classes of targets for one request, best first. Up to suspect they decide

@@ -21,40 +21,63 @@ import (
 // Kind is how an attempt ended, as far as the target is concerned.
 type Kind uint8
 
-// The kinds. The comment says what each does to the target.
+// The kinds. Each comment says what the answer is about, what the request does
+// next, and what it means for the target. Package proxy maps answers to kinds.
 const (
-	// Success: a complete answer, or a stream that ended as it should.
+	// Success: a complete answer, or a stream that ended as it should. Clears
+	// every exclusion that it disproves.
 	Success Kind = iota
-	// Throttled: 429, or 503 that names a time. Gates; never a failure.
+	// Throttled: 429, 503 that names a time, or a spent quota. Gates; never a
+	// failure, and costs neither an attempt nor budget.
 	Throttled
-	// ConnectFailed: no TCP connection. Counts whoever sees it; cost nothing.
+	// ConnectFailed: no TCP connection. A failure whoever sees it; cost nothing.
 	ConnectFailed
-	// TLSFailed: no TLS session, such as a wrong certificate. Counts whoever sees it; cost nothing.
+	// TLSFailed: no TLS session, such as a wrong certificate. As ConnectFailed.
 	TLSFailed
-	// ServerError: 500, 502, 504, or 503 without a time, or an error event that
-	// opened a 200 stream. Needs evidence from two clients.
+	// ServerError: 500, 502, 504, 529, 503 without a time, or an error of the
+	// server's own inside a 200. A failure; needs evidence from two clients.
 	ServerError
-	// FirstByteTimeout: sent, but no answer in time. Needs evidence from two clients.
+	// FirstByteTimeout: sent, but the stream did not begin in time. As ServerError.
 	FirstByteTimeout
 	// Broken: a malformed, truncated, stalled or broken-off answer, or a
-	// connection lost after the request was sent. Needs evidence from two clients.
+	// connection lost after the request was sent. As ServerError.
 	Broken
-	// IdentityRefused: 401 or 403 for our own credential. An alarm of its own.
+	// GaveUp: 408, 409 or 424: the backend began and did not finish. Counts half a
+	// failure; repeated elsewhere inside the budget.
+	GaveUp
+	// Unfit: the backend cannot serve this although the policy says it can: 404
+	// model_not_found, 400 for our api-version, 421, 425, 449, 499 or a redirect.
+	// Counts half a failure; cost nothing.
+	Unfit
+	// IdentityRefused: 401 for our own credential. Sets the target aside once a
+	// renewed credential is refused as well.
 	IdentityRefused
-	// DeploymentMissing: 404 DeploymentNotFound.
+	// OperationForbidden: our identity may not do this there (403, or 401 that says
+	// so). Sets aside this operation on this target.
+	OperationForbidden
+	// DeploymentMissing: 404 DeploymentNotFound. Sets the target aside.
 	DeploymentMissing
-	// Rejected: another 4xx, a content filter: the target works, the request does not.
+	// Retired: 410, the model is no longer served there. Sets the target aside for long.
+	Retired
+	// Rejected: a 4xx about the client's own request, or a content filter. Final;
+	// no evidence, neither good nor bad.
 	Rejected
-	// Canceled: the client went away. Says nothing about the target.
+	// Canceled: the client went away or is too slow, or the gateway stops. No evidence.
 	Canceled
+	// OutOfTime: the route's answer or total time is over. Final; no evidence.
+	OutOfTime
+	// LocalFault: this machine failed, for example for want of descriptors. Final;
+	// no evidence.
+	LocalFault
 )
 
 // failure reports whether the kind makes a target suspect.
 func (k Kind) failure() bool {
 	switch k {
-	case ConnectFailed, TLSFailed, ServerError, FirstByteTimeout, Broken, IdentityRefused:
+	case ConnectFailed, TLSFailed, ServerError, FirstByteTimeout, Broken, GaveUp, Unfit,
+		IdentityRefused, OperationForbidden, DeploymentMissing, Retired:
 		return true
-	case Success, Throttled, DeploymentMissing, Rejected, Canceled:
+	case Success, Throttled, Rejected, Canceled, OutOfTime, LocalFault:
 	}
 	return false
 }
@@ -63,12 +86,16 @@ func (k Kind) failure() bool {
 // counts neither toward the attempts nor toward the budget.
 func (k Kind) refusal() bool {
 	switch k {
-	case Throttled, ConnectFailed, TLSFailed, IdentityRefused, DeploymentMissing:
+	case Throttled, ConnectFailed, TLSFailed, Unfit, IdentityRefused, OperationForbidden, DeploymentMissing, Retired:
 		return true
-	case Success, ServerError, FirstByteTimeout, Broken, Rejected, Canceled:
+	case Success, ServerError, FirstByteTimeout, Broken, GaveUp, Rejected, Canceled, OutOfTime, LocalFault:
 	}
 	return false
 }
+
+// Final reports whether no other target may be asked after an attempt of this
+// kind: it is over, or another target would say the same.
+func (k Kind) Final() bool { return !k.failure() && !k.refusal() }
 
 // An Outcome is what one attempt taught.
 type Outcome struct {
@@ -78,6 +105,10 @@ type Outcome struct {
 	// Sent: the request may have reached the backend in full. A failure of such
 	// an attempt is ambiguous: the backend may have done the work.
 	Sent bool
+	// Model is the name that the answer gives as its model; "" if it names none.
+	Model string
+	// Credential numbers the credential that was sent: it grows with each renewal.
+	Credential uint64
 }
 
 // Signals are what a backend said about its limits, read from headers by

@@ -118,7 +118,8 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 		st.alarm.Store(true)
 	case DeploymentMissing:
 		st.missingUntil.Store(st.since(now) + int64(missingFor))
-	case ConnectFailed, TLSFailed, ServerError, FirstByteTimeout, Broken, Rejected, Canceled:
+	case ConnectFailed, TLSFailed, ServerError, FirstByteTimeout, Broken, GaveUp, Unfit,
+		OperationForbidden, Retired, Rejected, Canceled, OutOfTime, LocalFault:
 	}
 	if identity == breaker.Good {
 		st.alarm.Store(false)
@@ -142,7 +143,7 @@ func evidence(k Kind) (health, identity breaker.Evidence) {
 		return breaker.Content, breaker.None
 	case IdentityRefused:
 		return breaker.None, breaker.Content
-	case DeploymentMissing, Canceled:
+	case GaveUp, Unfit, OperationForbidden, DeploymentMissing, Retired, Canceled, OutOfTime, LocalFault:
 	}
 	return breaker.None, breaker.None
 }
