@@ -1,0 +1,168 @@
+package targets
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
+)
+
+// IdleAfter is how long after the last attempt a target counts as idle: then a
+// probe may say what no request does.
+const IdleAfter = 10 * time.Second
+
+// confirmed is how many probes in a row must have failed before they count.
+const confirmed = 2
+
+// reaches is what probes know of the endpoints, by origin. It belongs to health
+// alone: no pick reads it. It lies outside the snapshots, so that a new policy
+// forgets nothing; what no policy names is dropped.
+type reaches struct {
+	mu    sync.Mutex // guards known; never held across a call out
+	known map[string]reach
+}
+
+// A reach is what probes know of one endpoint. Times are nanoseconds since the
+// registry's base.
+type reach struct {
+	reached  int64  // the last probe that was answered; never: none
+	failed   int64  // the last probe that failed; never: none
+	failures int    // in a row, up to now
+	why      string // the last one failed
+}
+
+// last returns when the endpoint was last probed; never: not yet.
+func (rc reach) last() int64 { return max(rc.reached, rc.failed) }
+
+// unreachable reports whether probes outweigh the last success of a request.
+func (rc reach) unreachable(succeeded int64) bool {
+	return rc.failures >= confirmed && succeeded <= rc.failed
+}
+
+// SetProbed says which endpoints (scheme://host[:port]) somebody probes. What was
+// known of others is dropped: nothing would ever disprove it.
+func (r *Registry) SetProbed(origins []string) {
+	known := make(map[string]reach, len(origins))
+	r.reaches.mu.Lock()
+	defer r.reaches.mu.Unlock()
+	for _, origin := range origins {
+		rc, ok := r.reaches.known[origin]
+		if !ok {
+			rc = reach{reached: never, failed: never}
+		}
+		known[origin] = rc
+	}
+	r.reaches.known = known
+}
+
+// Probed records how a probe of an endpoint ended: failure says in words why it
+// could not be reached, and is "" where it could. It changes what health says and
+// nothing else: no gate, no breaker, no pick.
+func (r *Registry) Probed(now time.Time, origin, failure string) {
+	r.reaches.mu.Lock()
+	defer r.reaches.mu.Unlock()
+	rc, ok := r.reaches.known[origin]
+	if !ok {
+		return // of a policy that is no longer in force
+	}
+	if failure == "" {
+		rc.reached, rc.failures, rc.why = r.since(now), 0, ""
+	} else {
+		rc.failed, rc.failures, rc.why = r.since(now), rc.failures+1, failure
+	}
+	r.reaches.known[origin] = rc
+}
+
+// Used returns when a request of this gateway last taught something of the
+// target, the zero time if none has, and whether one runs there now.
+func (r *Registry) Used(key policy.Key) (last time.Time, running bool) {
+	st := r.view.Load().states[key]
+	if st == nil {
+		return time.Time{}, false
+	}
+	if at := max(st.succeeded.Load(), st.failed.Load()); at != never {
+		last = r.base.Add(time.Duration(at))
+	}
+	return last, st.inFlight.Load() > 0
+}
+
+// reachOf returns what probes know of an endpoint, and whether anybody probes it.
+func (r *Registry) reachOf(origin string) (reach, bool) {
+	r.reaches.mu.Lock()
+	defer r.reaches.mu.Unlock()
+	rc, ok := r.reaches.known[origin]
+	return rc, ok
+}
+
+// halfOpenSince returns since when a breaker or the identity alarm waits for
+// something to succeed; false where none does. The open time must be over. It
+// also looks at the breaker of a client that is alone on the target.
+func (st *state) halfOpenSince(now time.Time) (int64, bool) {
+	since := int64(never)
+	if st.tender.Load() {
+		since = st.outUntil.Load()
+	}
+	if st.strays.Load() != 0 {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		for _, b := range [...]*breaker.Breaker{&st.health, &st.identity} {
+			if state, until, _ := b.Speaks(now); state == breaker.HalfOpen {
+				since = max(since, st.since(until))
+			}
+		}
+	}
+	return since, since != never
+}
+
+// notProven reports whether the target failed, its open time is over, and nothing
+// has succeeded since: no request, for that would have closed the breaker, and no
+// probe. Where nobody probes, only a request can tell, and none comes to a stamp
+// that says no: there it counts as proven.
+func (st *state) notProven(now time.Time, rc reach) bool {
+	since, waits := st.halfOpenSince(now)
+	return waits && rc.reached < since
+}
+
+// reachText says in words what probes have to do with the target; "" if nothing.
+func (r *Registry) reachText(st *state, now time.Time) string {
+	rc, probed := r.reachOf(st.key.Origin)
+	if !probed {
+		return ""
+	}
+	at := r.since(now)
+	seconds := time.Duration(at-rc.last()) / time.Second
+	if rc.unreachable(st.succeeded.Load()) {
+		return fmt.Sprintf("unreachable, last probe %d s ago: %s", seconds, rc.why)
+	}
+	ago := "not probed yet"
+	if rc.last() != never {
+		ago = fmt.Sprintf("probed %d s ago", seconds)
+	}
+	_, waits := st.halfOpenSince(now)
+	used := max(st.succeeded.Load(), st.failed.Load())
+	switch {
+	case at < st.outUntil.Load(): // the breaker says enough
+		return ""
+	case st.notProven(now, rc):
+		return "half-open, not proven yet"
+	case waits:
+		return "half-open, " + ago
+	case st.inFlight.Load() > 0, used != never && at-used < int64(IdleAfter):
+		return ""
+	case rc.failures > 0:
+		return "idle, " + ago + ", not confirmed yet: " + rc.why
+	}
+	return "idle, " + ago
+}
+
+// addReach adds what probes know to what a request would find.
+func (e *Explanation) addReach(text string) {
+	switch {
+	case e.Reason == "":
+		e.Reason = text
+	case text != "":
+		e.Reason += "; " + text
+	}
+}
