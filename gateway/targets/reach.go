@@ -125,16 +125,17 @@ func (st *state) notProven(now time.Time, rc reach) bool {
 	return waits && rc.reached < since
 }
 
-// reachText says in words what probes have to do with the target; "" if nothing.
-func (r *Registry) reachText(st *state, now time.Time) string {
+// reachText says in words what probes have to do with the target, "" if nothing,
+// and whether they find it unreachable.
+func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable bool) {
 	rc, probed := r.reachOf(st.key.Origin)
 	if !probed {
-		return ""
+		return "", false
 	}
 	at := r.since(now)
 	seconds := time.Duration(at-rc.last()) / time.Second
 	if rc.unreachable(st.succeeded.Load()) {
-		return fmt.Sprintf("unreachable, last probe %d s ago: %s", seconds, rc.why)
+		return fmt.Sprintf("unreachable, last probe %d s ago: %s", seconds, rc.why), true
 	}
 	ago := "not probed yet"
 	if rc.last() != never {
@@ -144,21 +145,21 @@ func (r *Registry) reachText(st *state, now time.Time) string {
 	used := max(st.succeeded.Load(), st.failed.Load())
 	switch {
 	case at < st.outUntil.Load(): // the breaker says enough
-		return ""
+		return "", false
 	case st.notProven(now, rc):
-		return "half-open, not proven yet"
+		return "half-open, not proven yet", false
 	case waits:
-		return "half-open, " + ago
+		return "half-open, " + ago, false
 	case st.inFlight.Load() > 0, used != never && at-used < int64(IdleAfter):
-		return ""
+		return "", false
 	case rc.failures > 0:
-		return "idle, " + ago + ", not confirmed yet: " + rc.why
+		return "idle, " + ago + ", not confirmed yet: " + rc.why, false
 	}
-	return "idle, " + ago
+	return "idle, " + ago, false
 }
 
 // addReach adds what probes know to what a request would find.
-func (e *Explanation) addReach(text string) {
+func (e *Explanation) addReach(text string, _ bool) {
 	switch {
 	case e.Reason == "":
 		e.Reason = text

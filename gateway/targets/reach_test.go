@@ -114,7 +114,7 @@ func TestAProbeChangesNoPickAndNoMachine(t *testing.T) {
 	w.probe(ownOrigin, "")
 	w.probe(passiveOrigin, "")
 	for i, after := range w.reg.Status(w.now) {
-		after.Reach, before[i].Reach = "", ""
+		after.Reach, after.Unreachable, before[i].Reach, before[i].Unreachable = "", false, "", false
 		if after != before[i] {
 			t.Errorf("a probe changed the target: %+v, before %+v", after, before[i])
 		}

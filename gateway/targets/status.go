@@ -29,6 +29,7 @@ type TargetStatus struct {
 	Suspect      bool          // its last outcome was a failure
 	PeersOpen    int           // peers whose breaker is not closed
 	Reach        string        // what probes have to do with it, in words; "" if nothing
+	Unreachable  bool          // by the last probes, and no request has succeeded since
 }
 
 // Available reports whether a request would be sent to the target.
@@ -43,7 +44,7 @@ func (r *Registry) Status(now time.Time) []TargetStatus {
 	d := r.drains.Load()
 	for _, st := range r.view.Load().states {
 		s := st.status(now, at)
-		s.Reach = r.reachText(st, now)
+		s.Reach, s.Unreachable = r.reachText(st, now)
 		if t := st.target.Load(); t != nil {
 			s.Backend, s.Region = t.Backend, t.Region()
 			s.Drained = d != nil && d.excludes(t, true)
