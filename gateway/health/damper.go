@@ -6,9 +6,10 @@ const (
 	// shortOutage: a status that was bad for less than this may be flapping, so
 	// that good must be seen for holdAfterShort before it rises. That is longer
 	// than any good spell that a backend shows which is up and down for 20 s each:
-	// 20 s, and the 7.5 s after which its end is seen without traffic.
-	shortOutage    = time.Minute
-	holdAfterShort = 30 * time.Second
+	// 20 s, and the 10 s after which its end is seen without traffic; its bad spells
+	// show for at most 25 s, the return being seen after 5 s.
+	shortOutage    = 30 * time.Second
+	holdAfterShort = 40 * time.Second
 	// holdAfterLong is how long good must be seen after an outage that lasted. A
 	// return without traffic shows after 5.5 s (a probe that hangs for 2 s, 3 s to
 	// the next, one Period); with this the answer is 200 within 13.5 s of it.
@@ -26,16 +27,26 @@ const (
 type damper struct {
 	shown   Status
 	decided bool
-	against int // evaluations in a row that contradict what is shown
+	was     Status // at the last look
+	against int    // evaluations in a row that contradict what is shown
 
 	rose    time.Time // the last rise; zero: none that counts
-	fell    time.Time // since when bad was seen, while it is shown; zero: rise without a hold
+	fell    time.Time // the last fall; zero: none that counts, so that a rise needs no hold
+	bad     time.Time // since when bad was last seen without a break
 	good    time.Time // since when good was seen without a break, while bad is shown
 	doubled int       // how often the hold is doubled
 }
 
 // next takes one look.
 func (d *damper) next(now time.Time, s Status, patient bool) {
+	if d.was.Good() != s.Good() {
+		if s.Good() {
+			d.good = now
+		} else {
+			d.bad = now
+		}
+	}
+	d.was = s
 	if !d.decided {
 		d.shown, d.decided = s, true
 		return
@@ -43,9 +54,6 @@ func (d *damper) next(now time.Time, s Status, patient bool) {
 	if s.Good() == d.shown.Good() {
 		d.shown, d.against = s, 0
 		return
-	}
-	if d.against == 0 && s.Good() {
-		d.good = now
 	}
 	d.against++
 	switch {
@@ -74,7 +82,7 @@ func (d *damper) hold() time.Duration {
 		return 0
 	}
 	hold := holdAfterLong
-	if d.good.Sub(d.fell) < shortOutage {
+	if d.good.Sub(d.bad) < shortOutage {
 		hold = holdAfterShort
 	}
 	for range d.doubled {

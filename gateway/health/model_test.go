@@ -48,11 +48,11 @@ func (m model) ready() bool {
 
 // stamp: every required route can be served, by the policy's choice.
 func (m model) stamp() bool {
-	return m.damped(60, m.canServe, func(f faults) bool { return f.Draining || f.RegionDrained })
+	return m.damped(80, m.canServe, func(f faults) bool { return f.Draining || f.RegionDrained })
 }
 
 func (m model) route() bool {
-	return m.damped(60, m.canServe, func(faults) bool { return false })
+	return m.damped(80, m.canServe, func(faults) bool { return false })
 }
 
 func (m model) canServe(f faults) bool {
@@ -69,14 +69,21 @@ func (m model) canServe(f faults) bool {
 	}
 }
 
-// damped wants good for so many Periods more before it rises, doubled for each
-// fall after a rise: histories are shorter than the minute that makes an outage a
-// long one, and than the five that make a fall no flap.
+// damped wants good for so many Periods more before it rises, for a fifth of them
+// where bad was seen for 30 s, doubled for each fall after a rise: histories are
+// shorter than the five minutes that make a fall no flap.
 func (m model) damped(hold int, good, forced func(faults) bool) bool {
-	up, decided, run, rises, fell := false, false, 0, 0, false
-	hadPolicy := false
+	up, decided, run, rises, fell, out := false, false, 0, 0, false, 0
+	hadPolicy, wasGood := false, false
 	for _, f := range m.history {
 		hadPolicy = hadPolicy || !f.NoPolicy
+		switch {
+		case !good(f) && wasGood:
+			out = 1
+		case !good(f):
+			out++
+		}
+		wasGood = good(f)
 		switch {
 		case forced(f):
 			up, decided, run, rises, fell = false, true, 0, 0, false
@@ -90,13 +97,19 @@ func (m model) damped(hold int, good, forced func(faults) bool) bool {
 			run++
 			wait := 0
 			if fell && hold > 0 {
-				wait = min(hold<<max(0, rises), 600)
+				if wait = hold; out >= 60 {
+					wait = hold / 5
+				}
+				wait = min(wait<<rises, 600)
 			}
 			switch {
 			case up && run == 3:
 				up, run, fell = false, 0, true
 			case !up && run >= 2 && run > wait:
-				up, run, rises = true, 0, rises+1
+				if fell {
+					rises++
+				}
+				up, run = true, 0
 			}
 		}
 	}
@@ -157,8 +170,8 @@ func TestAnyHistoryAgreesWithTheModel(t *testing.T) {
 		steps := rapid.SliceOfN(rapid.IntRange(0, 63), 1, 40).Draw(t, "faults")
 		for _, bits := range steps {
 			// Runs are what damping is about, so each fault is held for a while.
-			held := rapid.OneOf(rapid.IntRange(1, 4), rapid.IntRange(58, 64)).Draw(t, "held")
-			for range min(held, 115-len(ref.history)) {
+			held := rapid.OneOf(rapid.IntRange(1, 4), rapid.IntRange(78, 84)).Draw(t, "held")
+			for range min(held, 250-len(ref.history)) {
 				compare(t, m, ref, faultsOf(bits))
 			}
 		}
