@@ -78,8 +78,9 @@ type Registry interface {
 	Used(key policy.Key) (last time.Time, running bool)
 	// SetProbed names the endpoints that are probed from now on.
 	SetProbed(origins []string)
-	// Probed takes what a probe found; failure is "" if the endpoint was reached.
-	Probed(now time.Time, origin, failure string)
+	// Probed takes what a probe of the targets' one endpoint found; failure is "" if
+	// it was reached.
+	Probed(now time.Time, keys []policy.Key, failure string)
 }
 
 // Config is what a Prober needs.

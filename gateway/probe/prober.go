@@ -133,7 +133,7 @@ func (p *Prober) learn(now time.Time, a answer) {
 		p.again(e, now, p.every(Interval))
 		return
 	case Reached:
-		p.cfg.Registry.Probed(now, a.endpoint.target.Key.Origin, "")
+		p.cfg.Registry.Probed(now, a.endpoint.keys, "")
 		if e != nil {
 			e.failed = 0
 		}
@@ -141,7 +141,7 @@ func (p *Prober) learn(now time.Time, a answer) {
 		return
 	case ServerError, Unauthorized, ConnectFailed, TLSFailed, NoAnswer, NoCredential:
 	}
-	p.cfg.Registry.Probed(now, a.endpoint.target.Key.Origin, a.result.Text)
+	p.cfg.Registry.Probed(now, a.endpoint.keys, a.result.Text)
 	if e == nil {
 		return
 	}

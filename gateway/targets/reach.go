@@ -2,6 +2,7 @@ package targets
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +14,18 @@ import (
 // probe may say what no request does.
 const IdleAfter = 10 * time.Second
 
-// confirmed is how many probes in a row must have failed before they count.
-const confirmed = 2
+const (
+	// confirmed is how many probes in a row must have failed before they count. One
+	// is enough where the last request failed as well, or where the endpoint was
+	// lost within flapsWithin.
+	confirmed = 2
+	// An endpoint that is lost again within flapsWithin of its return flaps: the
+	// next time it must be reached without a failure for steadyFor, then for twice
+	// as long, up to steadyMax.
+	flapsWithin = 5 * time.Minute
+	steadyFor   = 30 * time.Second
+	steadyMax   = 5 * time.Minute
+)
 
 // reaches is what probes know of the endpoints, by origin. It belongs to health
 // alone: no pick reads it. It lies outside the snapshots, so that a new policy
@@ -31,14 +42,49 @@ type reach struct {
 	failed   int64  // the last probe that failed; never: none
 	failures int    // in a row, up to now
 	why      string // the last one failed
+	lost     bool   // confirmed, and not back for long enough
+	flaps    int    // how often it was lost again soon after its return
+	since    int64  // while lost: since when every probe was answered
+	returned int64  // when it was last back; never: it was never lost
 }
 
 // last returns when the endpoint was last probed; never: not yet.
-func (rc reach) last() int64 { return max(rc.reached, rc.failed) }
+func (rc *reach) last() int64 { return max(rc.reached, rc.failed) }
 
-// unreachable reports whether probes outweigh the last success of a request.
-func (rc reach) unreachable(succeeded int64) bool {
-	return rc.failures >= confirmed && succeeded <= rc.failed
+// unreachable reports whether probes say so, and no request has succeeded since.
+func (rc *reach) unreachable(succeeded int64) bool { return rc.lost && succeeded <= rc.failed }
+
+// steady is how long every probe must be answered before the endpoint is back.
+func (rc *reach) steady() time.Duration {
+	if rc.flaps == 0 {
+		return 0
+	}
+	return min(steadyFor<<min(rc.flaps-1, 8), steadyMax)
+}
+
+// answered takes a probe that was answered.
+func (rc *reach) answered(at int64) {
+	if rc.failures > 0 {
+		rc.since = at
+	}
+	rc.reached, rc.failures, rc.why = at, 0, ""
+	if rc.lost && time.Duration(at-rc.since) >= rc.steady() {
+		rc.lost, rc.returned = false, at
+	}
+}
+
+// fails takes a probe that failed; doubted: so did the last request.
+func (rc *reach) fails(at int64, why string, doubted bool) {
+	rc.failed, rc.failures, rc.why = at, rc.failures+1, why
+	again := rc.returned != never && at-rc.returned <= int64(flapsWithin)
+	if rc.lost || rc.failures < confirmed && !doubted && !again {
+		return
+	}
+	if rc.lost = true; again {
+		rc.flaps++
+	} else {
+		rc.flaps = 0
+	}
 }
 
 // SetProbed says which endpoints (scheme://host[:port]) somebody probes. What was
@@ -50,29 +96,40 @@ func (r *Registry) SetProbed(origins []string) {
 	for _, origin := range origins {
 		rc, ok := r.reaches.known[origin]
 		if !ok {
-			rc = reach{reached: never, failed: never}
+			rc = reach{reached: never, failed: never, returned: never}
 		}
 		known[origin] = rc
 	}
 	r.reaches.known = known
 }
 
-// Probed records how a probe of an endpoint ended: failure says in words why it
-// could not be reached, and is "" where it could. It changes what health says and
-// nothing else: no gate, no breaker, no pick.
-func (r *Registry) Probed(now time.Time, origin, failure string) {
+// Probed records how a probe of an endpoint ended, which has the targets given:
+// failure says in words why it could not be reached, and is "" where it could. It
+// changes what health says and nothing else: no gate, no breaker, no pick.
+func (r *Registry) Probed(now time.Time, keys []policy.Key, failure string) {
+	if len(keys) == 0 {
+		return
+	}
+	doubted := failure != "" && slices.ContainsFunc(keys, r.doubted)
 	r.reaches.mu.Lock()
 	defer r.reaches.mu.Unlock()
-	rc, ok := r.reaches.known[origin]
+	rc, ok := r.reaches.known[keys[0].Origin]
 	if !ok {
 		return // of a policy that is no longer in force
 	}
 	if failure == "" {
-		rc.reached, rc.failures, rc.why = r.since(now), 0, ""
+		rc.answered(r.since(now))
 	} else {
-		rc.failed, rc.failures, rc.why = r.since(now), rc.failures+1, failure
+		rc.fails(r.since(now), failure, doubted)
 	}
-	r.reaches.known[origin] = rc
+	r.reaches.known[keys[0].Origin] = rc
+}
+
+// doubted reports whether the last request that taught something of the target
+// failed.
+func (r *Registry) doubted(key policy.Key) bool {
+	st := r.view.Load().states[key]
+	return st != nil && st.failed.Load() > st.succeeded.Load()
 }
 
 // Used returns when a request of this gateway last taught something of the
@@ -133,13 +190,16 @@ func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable
 		return "", false
 	}
 	at := r.since(now)
-	seconds := time.Duration(at-rc.last()) / time.Second
-	if rc.unreachable(st.succeeded.Load()) {
-		return fmt.Sprintf("unreachable, last probe %d s ago: %s", seconds, rc.why), true
-	}
 	ago := "not probed yet"
-	if rc.last() != never {
-		ago = fmt.Sprintf("probed %d s ago", seconds)
+	if last := rc.last(); last != never {
+		ago = fmt.Sprintf("probed %d s ago", time.Duration(at-last)/time.Second)
+	}
+	switch {
+	case !rc.unreachable(st.succeeded.Load()):
+	case rc.failures > 0:
+		return fmt.Sprintf("unreachable, last probe %d s ago: %s", time.Duration(at-rc.failed)/time.Second, rc.why), true
+	default:
+		return fmt.Sprintf("flaps, reached for %d s of the %d s that it takes to count", time.Duration(at-rc.since)/time.Second, rc.steady()/time.Second), true
 	}
 	_, waits := st.halfOpenSince(now)
 	used := max(st.succeeded.Load(), st.failed.Load())

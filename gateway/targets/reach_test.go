@@ -21,7 +21,7 @@ func (w *world) probed() *world {
 
 func (w *world) probe(origin string, failures ...string) {
 	for _, f := range failures {
-		w.reg.Probed(w.now, origin, f)
+		w.reg.Probed(w.now, []policy.Key{{Origin: origin, Deployment: "d"}}, f)
 	}
 }
 
@@ -48,6 +48,34 @@ func TestProbesTellHealthWhatTrafficDoesNot(t *testing.T) {
 			w.probe(ownOrigin, "refused", "refused")
 			w.probe(passiveOrigin, "refused", "refused")
 		}, None},
+		{"one is enough where the last request failed", func(w *world) { w.call("a", broke); w.probe(ownOrigin, "refused") }, PassiveOnly},
+		{"one is enough soon after a return", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused", "")
+			w.sleep(time.Minute)
+			w.probe(ownOrigin, "refused")
+		}, PassiveOnly},
+		{"what flaps must be reached for a while", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused", "", "refused", "")
+			w.sleep(steadyFor - time.Second)
+			w.probe(ownOrigin, "")
+		}, PassiveOnly},
+		{"what flapped and was reached throughout", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused", "", "refused", "")
+			w.sleep(steadyFor)
+			w.probe(ownOrigin, "")
+		}, OwnAvailable},
+		{"a failure begins the wait anew", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused", "", "refused", "")
+			w.sleep(steadyFor - time.Second)
+			w.probe(ownOrigin, "refused", "")
+			w.sleep(steadyFor - time.Second)
+			w.probe(ownOrigin, "")
+		}, PassiveOnly},
+		{"five calm minutes after a return forgive", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused", "")
+			w.sleep(flapsWithin + time.Second)
+			w.probe(ownOrigin, "refused")
+		}, OwnAvailable},
 		{"a newer success of a request wins", func(w *world) {
 			w.probe(ownOrigin, "refused", "refused")
 			w.sleep(time.Second)
@@ -170,6 +198,10 @@ func TestStatusAndExplainSayWhatProbesKnow(t *testing.T) {
 		{"unreachable, last probe 3 s ago: connect timed out", func(w *world) {
 			w.probe(ownOrigin, "connect timed out", "connect timed out")
 			w.sleep(3 * time.Second)
+		}},
+		{"flaps, reached for 4 s of the 30 s that it takes to count", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused", "", "refused", "")
+			w.sleep(4 * time.Second)
 		}},
 		{"half-open, not proven yet", func(w *world) { w.halfOpen() }},
 		{"half-open, probed 2 s ago", func(w *world) { w.halfOpen(); w.probe(ownOrigin, ""); w.sleep(2 * time.Second) }},
