@@ -165,6 +165,7 @@ func TestRegionsNeverFailTogetherForLackOfTraffic(t *testing.T) {
 		if a.code() != http.StatusServiceUnavailable {
 			t.Error("the dead region says that it is well")
 		}
+		synctest.Wait()
 		t.Logf("probes in two hours, two gateways and four backends: %d answered, by outcome %v and %v", w.probes.Load(), a.counts, b.counts)
 	})
 }

@@ -61,10 +61,11 @@ const (
 	confirmIn = 500 * time.Millisecond
 	// failingEvery is the time between two probes of an endpoint known to be gone.
 	failingEvery = 3 * time.Second
-	// spacing makes it at most 20 a second. With more than 90 endpoints the
-	// intervals stretch, to 18 a second, so that a confirmation need not queue.
+	// spacing makes it at most 20 a second. With more than 80 endpoints the
+	// intervals stretch to 16 a second, 18 after jitter, so that a confirmation need
+	// not queue.
 	spacing   = time.Second / 20
-	perSecond = 18
+	perSecond = 16
 	// lookAt bounds the endpoints that one turn may put off because they are in use.
 	lookAt = 64
 	// turn is how often a policy is looked for: a new one may name other endpoints.

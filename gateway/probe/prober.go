@@ -64,11 +64,13 @@ func (p *Prober) follow(now time.Time) {
 	}
 	p.policy = s
 	next := endpointsOf(s, p.cfg.Region)
+	// What is new begins within a second, or within a round where there are many.
+	spread := max(time.Second, time.Duration(len(next))*time.Second/perSecond)
 	p.cfg.Registry.SetProbed(slices.Collect(maps.Keys(next)))
 	p.waiting = p.waiting[:0]
 	for origin, e := range next {
 		e.known = now
-		due := now.Add(p.cfg.IdleAfter)
+		due := now.Add(p.cfg.IdleAfter + time.Duration(rand.Int64N(int64(spread)))) //nolint:gosec // nothing secret
 		if old := p.endpoints[origin]; old != nil {
 			e.known, e.failed, due = old.known, old.failed, old.due
 		}
