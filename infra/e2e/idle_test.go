@@ -10,14 +10,14 @@ import (
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
-// probesOf counts the free probes that an instance has answered.
-func probesOf(i *azuresim.Instance) (n int) {
+// calls are the records of what clients caused: free probes are left out.
+func calls(i *azuresim.Instance) (out []azuresim.Record) {
 	for _, r := range i.Records() {
-		if r.Operation == "Models_List" {
-			n++
+		if r.Operation != "Models_List" {
+			out = append(out, r)
 		}
 	}
-	return n
+	return out
 }
 
 // P8 without traffic: nobody calls. Backends that die show in /health/stamp within
@@ -27,13 +27,13 @@ func probesOf(i *azuresim.Instance) (n int) {
 func TestP8HealthWithoutTraffic(t *testing.T) {
 	s := e2e.Start(t, e2e.Options{})
 	g, ptu := s.Gateways[0], s.Sim.Instance("swedencentral-ptu")
-	s.Await("an idle backend is probed", func() bool { return probesOf(ptu) > 0 })
+	s.Await("an idle backend is probed", func() bool { return len(e2e.Probes(ptu.Records())) > 0 })
 	wantHealth(t, g, "/health/stamp", 200, "pass")
 	if reach := target(s, g, "swedencentral-ptu").Reach; !strings.HasPrefix(reach, "idle, probed ") {
 		t.Errorf("status says %q of an idle backend", reach)
 	}
-	for _, r := range ptu.Records() {
-		if r.Operation == "Models_List" && (r.Status != http.StatusOK || r.BodyBytes != 0) {
+	for _, r := range e2e.Probes(ptu.Records()) {
+		if r.Status != http.StatusOK || r.BodyBytes != 0 {
 			t.Errorf("a probe got %d and carried %d bytes", r.Status, r.BodyBytes)
 		}
 	}
