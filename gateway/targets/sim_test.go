@@ -110,13 +110,18 @@ func (s *sim) run(d time.Duration, clients map[string]float64) {
 
 func (s *sim) request(client string) {
 	s.requests++
-	sel := s.reg.Begin(Request{Route: s.route, Stamp: s.stamp, Region: here, Client: client, Stateless: true})
+	sel := s.reg.Begin(Request{Route: s.route, Stamp: s.stamp, Region: here, Client: client, Stateless: true, Stream: true, Deadline: s.now.Add(10 * time.Minute)})
 	s.next(&sel, client, true)
 }
 
 func (s *sim) next(sel *Selection, client string, first bool) {
 	ticket, ok := sel.Next(s.now, s.rng)
 	if !ok {
+		if w, wait := sel.Wait(s.now); wait {
+			w.Done()
+			s.after(min(w.After, 10*time.Millisecond), func() { s.next(sel, client, first) })
+			return
+		}
 		s.verdicts[sel.Verdict(s.now).AllThrottled]++
 		s.failed[client]++
 		return
