@@ -81,7 +81,7 @@ func (s *Selection) gatedHere(t *tier, j int) bool {
 	if s.honours(t, j) && (s.at < st.claimDue.Load() || !s.req.Stateless) {
 		return true
 	}
-	_, out := st.oversized(s.at, s.client, s.req.Tokens)
+	_, out := st.sizes.find(s.at, s.client, s.req.Tokens)
 	return out
 }
 
@@ -206,7 +206,7 @@ func (s *Selection) Verdict(now time.Time) Verdict {
 // ungated is when the gate that keeps the request away may be over.
 func (s *Selection) ungated(t *tier, j int) int64 {
 	st := t.states[j]
-	if until, out := st.oversized(s.at, s.client, s.req.Tokens); out && s.at >= st.gatedUntil.Load() {
+	if until, out := st.sizes.find(s.at, s.client, s.req.Tokens); out && s.at >= st.gatedUntil.Load() {
 		return until
 	}
 	if s.honours(t, j) { // one request is finding out

@@ -91,7 +91,8 @@ type plan struct {
 	tiers  []tier
 	count  int // distinct targets
 	budget *budget.Budget
-	queue  queue // of requests that wait for their turn to repeat
+	queue  queue     // of requests that wait for their turn to repeat
+	large  sizeGates // what fits no target
 }
 
 type tier struct {

@@ -324,11 +324,17 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
 		reg: s.reg, state: st, plan: s.plan, admitted: got, started: s.now, trial: trial, scout: scout,
 		client: s.client, operation: s.req.Operation, tokens: s.req.Tokens, stream: s.req.Stream,
-		ownGate: s.gates < mostGates, token: s.token,
+		ownGate: s.gates < mostGates && !s.large(), token: s.token,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
 	s.token, s.owes, s.unpaid = budget.Token{}, false, false
 	return ticket
+}
+
+// large reports whether requests of this client and size are known to fit nowhere.
+func (s *Selection) large() bool {
+	_, found := s.plan.large.find(s.at, s.client, s.req.Tokens)
+	return found
 }
 
 // mostGates is how many targets one request may gate for everybody.

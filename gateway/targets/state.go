@@ -70,8 +70,8 @@ type state struct {
 	scouting   atomic.Int32 // attempts without an answer that need room
 	room       atomic.Int32 // how many of those at a time
 
-	sizes  atomic.Pointer[[]sizeGate] // nil: none
-	served atomic.Pointer[served]     // nil: no answer has named its model
+	sizes  sizeGates
+	served atomic.Pointer[served] // nil: no answer has named its model
 
 	peers peers
 

@@ -139,7 +139,12 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 			st.gate.Disprove(now, t.started)
 		}
 		st.gate.Succeed(now, t.started)
-		st.servedSize(t.client, t.tokens)
+		for _, g := range st.sizes.confirmed(st.since(t.started), t.client, t.tokens) {
+			g.until = st.since(now) + int64(largeFor)
+			t.plan.large.add(st.since(now), g)
+		}
+		st.sizes.served(t.client, t.tokens)
+		t.plan.large.served(t.client, t.tokens)
 		st.alarm.Store(false)
 		st.noteModel(o.Model)
 	case Throttled:
@@ -150,8 +155,8 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 }
 
 // refused gates what the refusal speaks of: the target, or only requests of this
-// client that are as large, where this one alone is larger than the quota, or has
-// gated two targets already: then it is the request that does not fit.
+// client that are as large, where this one alone is larger than the quota, or its
+// like has gated two targets already: then it is the request that does not fit.
 func (t *Ticket) refused(now time.Time, s Signals) {
 	st := t.state
 	quota := t.Target.TokensPerMinute
@@ -159,8 +164,10 @@ func (t *Ticket) refused(now time.Time, s Signals) {
 		st.gate.Refuse(now, s, t.draw)
 		return
 	}
-	wait := max(s.RetryAfter, leastSizeGate)
-	st.gateSize(st.since(now), sizeGate{client: t.client, tokens: t.tokens, until: st.since(now.Add(wait))})
+	at := st.since(now)
+	st.sizes.add(at, sizeGate{
+		client: t.client, tokens: t.tokens, since: at, until: at + int64(max(s.RetryAfter, leastSizeGate)),
+	})
 }
 
 // change runs f under the state's mutex, and tells what it changed.

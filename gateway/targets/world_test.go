@@ -89,7 +89,7 @@ func (w *world) eject(tier, i int) {
 		if !ok {
 			w.t.Fatal("not admitted")
 		}
-		ticket := Ticket{reg: w.reg, state: st, admitted: got, started: w.now, answered: true}
+		ticket := Ticket{reg: w.reg, state: st, plan: new(plan), admitted: got, started: w.now, answered: true}
 		ticket.Observe(w.now, Outcome{Kind: ConnectFailed})
 	}
 	if st.outUntil.Load() == never {
