@@ -2,11 +2,15 @@
 // alone, and how it comes back: closed → open → half-open → closed with a slow
 // start.
 //
-// One client must not be able to eject a target for the others. What a request's
-// content could have caused (Content) therefore opens the breaker only on
-// evidence from two clients; one client alone opens a circuit of its own, which
+// It is the one rule for everything that sets a target aside: failures, a
+// refused credential, a forbidden operation, a missing deployment, a retired
+// model. The configurations differ, the rule does not: what one client alone can
+// cause changes only what that client gets. What a request could have caused
+// (Content, Weak) therefore opens the breaker only on evidence from two clients
+// without a success between; one client alone opens a circuit of its own, which
 // keeps that client away and no other. Failures to connect (Hard) count whoever
-// sees them.
+// sees them. The first time open is short, each further one longer, and one
+// success closes the breaker.
 //
 // The package is pure: time and random draws are passed in, there is no I/O, no
 // clock and no lock. Package targets owns the breakers and guards them. Memory
@@ -22,7 +26,7 @@ type State uint8
 const (
 	Closed   State = iota // everything
 	Open                  // nothing
-	HalfOpen              // one real request at a time
+	HalfOpen              // one real request at a time, as a test
 )
 
 // String returns the state as logs, metrics and status name it.
@@ -42,12 +46,24 @@ type Evidence uint8
 
 // The kinds of evidence.
 const (
-	None    Evidence = iota // nothing: the client left
-	Alive                   // it answers, but not with a success: enough for a probe, else not counted
+	None    Evidence = iota // nothing: the client left, or the answer was about its request
 	Good                    // it works
+	Weak                    // half a failure: it gave up, or says that it is the wrong place
 	Content                 // it failed, and the request may have been the cause
 	Hard                    // it failed whatever the request was
 )
+
+// halves is how many halves of a failure the evidence is.
+func (e Evidence) halves() int {
+	switch e {
+	case Weak:
+		return 1
+	case Content, Hard:
+		return 2
+	case None, Good:
+	}
+	return 0
+}
 
 // Config is what makes a breaker strict or patient.
 type Config struct {
@@ -79,15 +95,25 @@ func Failures() Config {
 	}
 }
 
-// Identity is the configuration for refusals of our own credential. Some
-// operation alone may be forbidden to us, so that only three in a row keep the
-// client away that met them, and only those of three clients everyone.
-func Identity() Config {
-	return Config{
-		Consecutive: 3, PerClient: 1, ClientConsecutive: 3,
-		Base: 5 * time.Second, Max: time.Minute,
-	}
+// exclusion is the configuration for an answer that says by itself that the
+// target cannot serve: the first one keeps away the client that got it, one of a
+// second client everyone.
+func exclusion(base, most time.Duration) Config {
+	return Config{Consecutive: 2, PerClient: 1, ClientConsecutive: 1, Base: base, Max: most}
 }
+
+// Identity is the configuration for refusals of our own credential.
+func Identity() Config { return exclusion(5*time.Second, time.Minute) }
+
+// Operation is the configuration for one operation that is forbidden to us.
+func Operation() Config { return exclusion(5*time.Second, 5*time.Minute) }
+
+// Deployment is the configuration for a deployment that does not exist.
+func Deployment() Config { return exclusion(5*time.Second, 5*time.Minute) }
+
+// Retirement is the configuration for a model that is no longer served. It does
+// not come back, but the answer may have been a mistake of the hour.
+func Retirement() Config { return exclusion(5*time.Minute, time.Hour) }
 
 // A Ticket is proof of admission. The epochs tell whether an outcome belongs to
 // the state that admitted it.
@@ -98,6 +124,8 @@ type Ticket struct {
 	probe       bool
 	clientProbe bool
 	forced      bool // let through while open
+	lease       uint32
+	clientLease uint32
 }
 
 // Probe reports whether the attempt tests a target that failed.
@@ -112,7 +140,7 @@ type Breaker struct {
 	cfg    Config
 	whole  circuit // for everyone
 	window window
-	run    int    // failures in a row, a client's content failures capped
+	run    int    // halves of failures in a row, a client's own capped
 	runID  uint32 // changes with each run, so that a client's part of an old run is known as such
 	doubt  uint64 // the client whose probe failed last by something its content may have caused
 	// Clients by the hash of their name; 0 marks a free slot. Apart from the slots
@@ -130,7 +158,7 @@ type client struct {
 	own    circuit
 	window window
 	last   time.Time // its last outcome
-	run    int       // its content failures in a row
+	run    int       // halves of its failures in a row
 	part   int       // of Breaker.run, while partOf is the current run
 	partOf uint32
 }
@@ -138,13 +166,14 @@ type client struct {
 // New returns a closed breaker.
 func New(cfg Config) Breaker { return Breaker{cfg: cfg} }
 
-// Admit asks whether the client may make an attempt. force also passes an open
-// breaker, one request at a time: for when nothing else is left.
-func (b *Breaker) Admit(now time.Time, name uint64, force bool) (Ticket, bool) {
+// Admit asks whether the client may make an attempt. forced, if not 0, also passes
+// an open breaker, so many unanswered attempts at a time: for when nothing else is
+// left.
+func (b *Breaker) Admit(now time.Time, name uint64, forced int) (Ticket, bool) {
 	name = nonzero(name)
 	b.whole.settle(now)
 	t := Ticket{client: name, epoch: b.whole.epoch}
-	ok, probe := b.whole.allows(now, force)
+	ok, probe := b.whole.allows(now, forced)
 	if !ok {
 		return Ticket{}, false
 	}
@@ -153,17 +182,19 @@ func (b *Breaker) Admit(now time.Time, name uint64, force bool) (Ticket, bool) {
 	if c != nil {
 		c.own.settle(now)
 		t.clientEpoch = c.own.epoch
-		if ok, t.clientProbe = c.own.allows(now, force); !ok {
+		if ok, t.clientProbe = c.own.allows(now, forced); !ok {
 			return Ticket{}, false
 		}
 	}
 	if t.probe {
 		t.forced = b.whole.at(now) == Open
 		b.whole.probe(now)
+		t.lease = b.whole.leases
 	}
 	if t.clientProbe {
 		t.forced = t.forced || c.own.at(now) == Open
 		c.own.probe(now)
+		t.clientLease = c.own.leases
 	}
 	return t, true
 }
@@ -199,6 +230,16 @@ func (b *Breaker) Observe(now time.Time, t Ticket, e Evidence, draw float64) {
 	}
 }
 
+// Note records evidence of an attempt that was not admitted here, for the breaker
+// did not concern it when it began.
+func (b *Breaker) Note(now time.Time, name uint64, e Evidence, draw float64) {
+	t := Ticket{client: nonzero(name), epoch: b.whole.epoch}
+	if c := b.find(t.client); c != nil {
+		t.clientEpoch = c.own.epoch
+	}
+	b.Observe(now, t, e, draw)
+}
+
 func (b *Breaker) observeWhole(now time.Time, t Ticket, e Evidence, draw float64) {
 	if t.probe {
 		b.observeProbe(now, t, e, draw)
@@ -211,17 +252,17 @@ func (b *Breaker) observeWhole(now time.Time, t Ticket, e Evidence, draw float64
 	case Good:
 		b.endRun()
 	case Hard:
-		b.run++
-	case Content:
-		b.addToRun(t.client)
-	case None, Alive:
+		b.run += e.halves()
+	case Content, Weak:
+		b.addToRun(t.client, e.halves())
+	case None:
 		return
 	}
 	b.window.add(now, e)
 	if c := b.find(t.client); c != nil && e != Hard {
 		c.window.add(now, e)
 	}
-	if e != Good && (b.run >= b.cfg.Consecutive || b.ratioExceeded(now)) {
+	if e != Good && (b.run >= 2*b.cfg.Consecutive || b.ratioExceeded(now)) {
 		b.open(now, draw)
 	}
 }
@@ -230,16 +271,16 @@ func (b *Breaker) observeWhole(now time.Time, t Ticket, e Evidence, draw float64
 // unless another client's probe failed before: else one client with bad requests
 // could hold a sound target out by taking every probe.
 func (b *Breaker) observeProbe(now time.Time, t Ticket, e Evidence, draw float64) {
-	b.whole.release()
-	if t.forced && e >= Content && b.whole.at(now) == Open {
+	b.whole.release(t.lease)
+	if t.forced && e > Good && b.whole.at(now) == Open {
 		return // it taught nothing that the time open does not already say
 	}
 	switch e {
-	case Good, Alive:
+	case Good:
 		b.readmit(now)
 	case Hard:
 		b.open(now, draw)
-	case Content:
+	case Content, Weak:
 		if b.doubt != 0 && b.doubt != t.client {
 			b.open(now, draw)
 			return
@@ -252,14 +293,14 @@ func (b *Breaker) observeProbe(now time.Time, t Ticket, e Evidence, draw float64
 
 func (b *Breaker) observeClient(now time.Time, c *client, t Ticket, e Evidence, draw float64) {
 	if t.clientProbe {
-		c.own.release()
-		if t.forced && e >= Content && c.own.at(now) == Open {
+		c.own.release(t.clientLease)
+		if t.forced && e > Good && c.own.at(now) == Open {
 			return
 		}
 		switch e {
-		case Good, Alive:
+		case Good:
 			c.readmit(now)
-		case Content:
+		case Content, Weak:
 			c.own.open(now, b.cfg, draw)
 		case None, Hard:
 		}
@@ -271,18 +312,18 @@ func (b *Breaker) observeClient(now time.Time, c *client, t Ticket, e Evidence, 
 	switch e {
 	case Good:
 		c.run = 0
-	case Content:
-		c.run++
-		if c.run >= b.cfg.ClientConsecutive || c.tooMany(now, b.cfg) {
+	case Content, Weak:
+		c.run += e.halves()
+		if c.run >= 2*b.cfg.ClientConsecutive || c.tooMany(now, b.cfg) {
 			c.own.open(now, b.cfg, draw)
 			c.run = 0
 		}
-	case None, Alive, Hard:
+	case None, Hard:
 	}
 }
 
-// addToRun counts a content failure, of each client at most PerClient.
-func (b *Breaker) addToRun(name uint64) {
+// addToRun counts a failure, or half of one, of each client at most PerClient.
+func (b *Breaker) addToRun(name uint64, halves int) {
 	c := b.find(name)
 	if c == nil {
 		return
@@ -290,16 +331,16 @@ func (b *Breaker) addToRun(name uint64) {
 	if c.partOf != b.runID {
 		c.part, c.partOf = 0, b.runID
 	}
-	if c.part < b.cfg.PerClient {
-		c.part++
-		b.run++
-	}
+	halves = min(halves, 2*b.cfg.PerClient-c.part)
+	c.part += halves
+	b.run += halves
 }
 
 func (b *Breaker) endRun() { b.run, b.runID = 0, b.runID+1 }
 
-// othersAgree is how many failures the clients beside the worst must have seen.
-const othersAgree = 2
+// othersAgree is how many failures the clients beside the worst must have seen,
+// in halves.
+const othersAgree = 2 * 2
 
 // ratioExceeded: too many failures in the window, and still too many with
 // everything left out that the client with the most content failures did.
@@ -324,8 +365,9 @@ func (b *Breaker) ratioExceeded(now time.Time) bool {
 	return failed >= othersAgree && float64(failed) >= b.cfg.Ratio*float64(all.total-worst.total)
 }
 
+// tooMany compares halves of failures with halves of outcomes.
 func (c Config) tooMany(failed, total int) bool {
-	return c.MinSamples > 0 && total >= c.MinSamples && float64(failed) >= c.Ratio*float64(total)
+	return c.MinSamples > 0 && total >= 2*c.MinSamples && float64(failed) >= c.Ratio*float64(total)
 }
 
 func (b *Breaker) open(now time.Time, draw float64) {

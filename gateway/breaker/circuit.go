@@ -6,7 +6,9 @@ import "time"
 const (
 	slowStart      = 30 * time.Second // from readmission to the full share
 	slowStartShare = 0.1              // the share on readmission
-	// probeLease is after how long a probe that was never given back is given up.
+	// probeLease is for how long a test that has no answer keeps others from
+	// starting. It is not cut: an answer may take minutes, and counts whenever it
+	// comes.
 	probeLease = time.Minute
 	// staleAfter: a circuit that nobody tested for so long after its time was over
 	// is closed, with a slow start: what is known of the target is too old.
@@ -17,10 +19,11 @@ const (
 type circuit struct {
 	state      State // Closed or Open; half-open is open with its time over
 	epoch      uint32
-	probing    bool
+	probes     int           // tests that run, unanswered, and whose lease is not over
+	leases     uint32        // counts how often all of them were given up
 	until      time.Time     // when half-open begins
 	wait       time.Duration // how long it was last open, for the decorrelated jitter
-	probeEnds  time.Time     // when the lease of the running probe ends
+	probeEnds  time.Time     // when the lease of the newest test ends
 	readmitted time.Time     // when it was last closed after having been open
 }
 
@@ -36,35 +39,43 @@ func (c *circuit) at(now time.Time) State {
 }
 
 func (c *circuit) stale(now time.Time) bool {
-	return c.state == Open && !c.probing && !now.Before(c.until.Add(staleAfter))
+	return c.state == Open && c.probes == 0 && !now.Before(c.until.Add(staleAfter))
 }
 
 // settle turns a stale circuit into a closed one.
 func (c *circuit) settle(now time.Time) {
-	if c.probing && !now.Before(c.probeEnds) {
-		c.probing = false
-		c.epoch++ // should the lost probe come back after all
+	if c.probes > 0 && !now.Before(c.probeEnds) {
+		c.probes = 0
+		c.leases++
 	}
 	if c.stale(now) {
 		c.readmit(now)
 	}
 }
 
-// allows reports whether an attempt may pass, and whether as a probe.
-func (c *circuit) allows(now time.Time, force bool) (ok, probe bool) {
+// allows reports whether an attempt may pass, and whether as a test.
+func (c *circuit) allows(now time.Time, forced int) (ok, probe bool) {
 	switch c.at(now) {
 	case Closed:
 		return true, false
 	case HalfOpen:
-		return !c.probing, true
+		return c.probes < max(1, forced), true
 	case Open:
 	}
-	return force && !c.probing, true
+	return c.probes < forced, true
 }
 
-func (c *circuit) probe(now time.Time) { c.probing, c.probeEnds = true, now.Add(probeLease) }
+// testing reports whether a test runs whose lease is not over.
+func (c *circuit) testing(now time.Time) bool { return c.probes > 0 && now.Before(c.probeEnds) }
 
-func (c *circuit) release() { c.probing = false }
+func (c *circuit) probe(now time.Time) { c.probes, c.probeEnds = c.probes+1, now.Add(probeLease) }
+
+// release ends a test, if it was not given up before.
+func (c *circuit) release(lease uint32) {
+	if lease == c.leases {
+		c.probes = max(0, c.probes-1)
+	}
+}
 
 // open begins a time open, its length between Base and three times the last one,
 // at most Max. Where the circuit has been closed long enough since, the lengths
@@ -83,18 +94,18 @@ func (c *circuit) open(now time.Time, cfg Config, draw float64) {
 	most := min(3*max(last, cfg.Base), cfg.Max)
 	c.wait = cfg.Base + time.Duration(unit(draw)*float64(most-cfg.Base))
 	c.wait = max(c.wait, least)
-	c.state, c.probing, c.until = Open, false, now.Add(c.wait)
+	c.state, c.probes, c.until = Open, 0, now.Add(c.wait)
 	c.epoch++
 }
 
 // reopen begins another time open of the same length.
 func (c *circuit) reopen(now time.Time) {
-	c.probing, c.until = false, now.Add(c.wait)
+	c.probes, c.until = 0, now.Add(c.wait)
 	c.epoch++
 }
 
 func (c *circuit) readmit(now time.Time) {
-	c.state, c.probing, c.readmitted = Closed, false, now
+	c.state, c.probes, c.readmitted = Closed, 0, now
 	c.epoch++
 }
 

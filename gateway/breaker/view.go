@@ -39,35 +39,31 @@ func (b *Breaker) Speaks(now time.Time) (state State, until time.Time, byClient 
 
 // Admits reports whether Admit would let the client pass, without force.
 func (b *Breaker) Admits(now time.Time, name uint64) bool {
-	if ok, _ := b.whole.allows(now, false); !ok && !b.lost(now, &b.whole) {
+	if ok, _ := b.whole.allows(now, 0); !ok && !overdue(now, &b.whole) {
 		return false
 	}
 	c := b.find(nonzero(name))
 	if c == nil {
 		return true
 	}
-	ok, _ := c.own.allows(now, false)
-	return ok || b.lost(now, &c.own)
+	ok, _ := c.own.allows(now, 0)
+	return ok || overdue(now, &c.own)
 }
 
-// lost: the only thing in the way is a probe whose lease is over.
-func (b *Breaker) lost(now time.Time, c *circuit) bool {
-	return c.at(now) == HalfOpen && c.probing && !now.Before(c.probeEnds)
+// overdue: the only thing in the way are tests whose lease is over.
+func overdue(now time.Time, c *circuit) bool {
+	return c.at(now) == HalfOpen && c.probes > 0 && !now.Before(c.probeEnds)
 }
 
-// Probing reports whether a probe for everyone is under way.
-func (b *Breaker) Probing(now time.Time) bool {
-	return b.whole.probing && now.Before(b.whole.probeEnds)
-}
+// Probing reports whether a test for everyone is under way.
+func (b *Breaker) Probing(now time.Time) bool { return b.whole.testing(now) }
 
-// Busy reports whether even a forced attempt of the client must wait, for a probe
-// is under way.
-func (b *Breaker) Busy(now time.Time, name uint64) bool {
-	if b.whole.at(now) != Closed && b.Probing(now) {
-		return true
-	}
+// Busy reports whether even a forced attempt of the client must wait, for so many
+// tests are under way.
+func (b *Breaker) Busy(now time.Time, name uint64, forced int) bool {
+	full := func(c *circuit) bool { return c.at(now) != Closed && c.testing(now) && c.probes >= forced }
 	c := b.find(nonzero(name))
-	return c != nil && c.own.at(now) != Closed && c.own.probing && now.Before(c.own.probeEnds)
+	return full(&b.whole) || c != nil && full(&c.own)
 }
 
 // BlockedUntil returns the moment before which Admit refuses everyone; zero

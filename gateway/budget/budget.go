@@ -1,12 +1,13 @@
 // Package budget bounds the retries of one route in one gateway, so that an
 // outage is not multiplied by those who suffer from it.
 //
-// Retries that may cost a backend work are limited to a tenth of the first
-// attempts of the last 10 s. A reserve of ten, refilled at one a second, lets a
+// The budget bounds waste, not repair: a retry that is answered has multiplied
+// nothing and gives its token back. Retries that fail, or have no answer yet, are
+// limited to a tenth of the first attempts of the last 10 s. A reserve of ten, refilled at one a second, lets a
 // route with little traffic retry at all. It is a floor, not an addition: what it
 // gives counts against the tenth. Over a time t with f first attempts there are
-// therefore at most about max(f/10, t/1s) + 10 retries: the reserve matters only
-// below ten requests a second.
+// therefore at most about max(f/10, t/1s) + 10 retries that fail: the reserve
+// matters only below ten requests a second.
 //
 // The package is pure: time is passed in. A Budget is safe for concurrent use;
 // its lock is held for some additions.
@@ -50,22 +51,29 @@ func (b *Budget) First(now time.Time) {
 	b.first++
 }
 
-// Withdraw takes one retry, from the share or else from the reserve, and reports
-// whether there was one.
-func (b *Budget) Withdraw(now time.Time) bool {
+// A Token is the right to one retry. The zero Token is none.
+type Token struct {
+	slot    int64 // in which it was taken, from 1 on
+	reserve bool
+}
+
+// Valid reports whether it is one.
+func (t Token) Valid() bool { return t.slot > 0 }
+
+// Withdraw takes one retry, from the share or else from the reserve. The token is
+// not valid if there is none.
+func (b *Budget) Withdraw(now time.Time) Token {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.withinShare(now) {
-		b.take()
-		return true
+		return b.take(false)
 	}
 	b.refill(now)
 	if b.spent > (reserve-1)*refillIn {
-		return false
+		return Token{}
 	}
 	b.spent += refillIn
-	b.take()
-	return true
+	return b.take(true)
 }
 
 // Free counts a retry after a refusal that cost the backend nothing. It needs no
@@ -82,28 +90,32 @@ func (b *Budget) Free(now time.Time) {
 // fail, as happens when every target is. It gets half of the share, free retries
 // counted too, and nothing of the reserve, so that attempts in an outage of any
 // length and kind stay within 1.1 for each request.
-func (b *Budget) WithdrawKnownBad(now time.Time) bool {
+func (b *Budget) WithdrawKnownBad(now time.Time) Token {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.turn(now)
 	if (b.retry+b.free+1)*2*share > b.first {
-		return false
+		return Token{}
 	}
-	b.take()
-	return true
+	return b.take(false)
 }
 
-// Return gives back a retry that was withdrawn but not made, for want of a
-// target. What came from the reserve refills it.
-func (b *Budget) Return(now time.Time) {
+// Return gives a token back: its retry was answered, or was not made for want of
+// a target. It goes where it came from; one that the window has forgotten already
+// has nowhere to go.
+func (b *Budget) Return(now time.Time, t Token) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.turn(now)
-	if s := &b.slots[b.number%slots]; s.retries > 0 {
-		s.retries--
-		b.retry--
+	if !t.Valid() || t.slot-1 <= b.number-slots {
+		return
 	}
-	b.spent = max(0, b.spent-refillIn)
+	b.slots[(t.slot-1)%slots].retries--
+	b.retry--
+	if t.reserve {
+		b.refill(now)
+		b.spent = max(0, b.spent-refillIn)
+	}
 }
 
 // withinShare counts every retry of the window, those of the reserve too: the
@@ -113,9 +125,10 @@ func (b *Budget) withinShare(now time.Time) bool {
 	return (b.retry+1)*share <= b.first
 }
 
-func (b *Budget) take() {
+func (b *Budget) take(reserve bool) Token {
 	b.slots[b.number%slots].retries++
 	b.retry++
+	return Token{slot: b.number + 1, reserve: reserve}
 }
 
 func (b *Budget) refill(now time.Time) {

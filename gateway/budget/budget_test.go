@@ -14,17 +14,17 @@ var noon = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
 func TestReserveLetsAQuietRouteRetry(t *testing.T) {
 	var b Budget
 	for i := range 10 {
-		if !b.Withdraw(noon) {
+		if !b.Withdraw(noon).Valid() {
 			t.Fatalf("retry %d of the reserve refused", i+1)
 		}
 	}
-	if b.Withdraw(noon) || b.Withdraw(noon.Add(time.Second-1)) {
+	if b.Withdraw(noon).Valid() || b.Withdraw(noon.Add(time.Second-1)).Valid() {
 		t.Error("an eleventh retry within a second")
 	}
-	if !b.Withdraw(noon.Add(time.Second)) {
+	if !b.Withdraw(noon.Add(time.Second)).Valid() {
 		t.Error("the reserve has not refilled by one after a second")
 	}
-	if b.Withdraw(noon.Add(time.Second)) {
+	if b.Withdraw(noon.Add(time.Second)).Valid() {
 		t.Error("it has refilled by two")
 	}
 }
@@ -36,7 +36,7 @@ func TestReserveRefillsToTenAndNoMore(t *testing.T) {
 	}
 	later := noon.Add(time.Hour)
 	n := 0
-	for b.Withdraw(later) {
+	for b.Withdraw(later).Valid() {
 		n++
 	}
 	if n != 10 {
@@ -50,11 +50,11 @@ func TestShareIsATenthOfTenSeconds(t *testing.T) {
 		b.First(noon)
 	}
 	for i := range 20 {
-		if !b.Withdraw(noon) {
+		if !b.Withdraw(noon).Valid() {
 			t.Fatalf("retry %d refused: 100 first attempts allow 10, the reserve 10", i+1)
 		}
 	}
-	if b.Withdraw(noon) {
+	if b.Withdraw(noon).Valid() {
 		t.Error("a retry beyond share and reserve")
 	}
 	for range 200 {
@@ -73,7 +73,7 @@ func TestShareIsATenthOfTenSeconds(t *testing.T) {
 
 func TestKnownBadTargetsGetHalfTheShareAndNoReserve(t *testing.T) {
 	var b Budget
-	if b.WithdrawKnownBad(noon) {
+	if b.WithdrawKnownBad(noon).Valid() {
 		t.Error("a retry from the reserve")
 	}
 	for range 100 {
@@ -82,25 +82,64 @@ func TestKnownBadTargetsGetHalfTheShareAndNoReserve(t *testing.T) {
 	b.Free(noon)
 	b.Free(noon)
 	n := 0
-	for b.WithdrawKnownBad(noon) {
+	for b.WithdrawKnownBad(noon).Valid() {
 		n++
 	}
 	if n != 3 {
 		t.Errorf("%d retries for 100 first attempts and 2 free retries, want 3", n)
 	}
-	if !b.Withdraw(noon) {
+	if !b.Withdraw(noon).Valid() {
 		t.Error("free retries count against those for sound targets")
 	}
 }
 
 func TestReturnedRetryCanBeUsedAgain(t *testing.T) {
 	var b Budget
+	var last Token
+	for range 10 {
+		last = b.Withdraw(noon)
+	}
+	b.Return(noon, last)
+	if !b.Withdraw(noon).Valid() || b.Withdraw(noon).Valid() {
+		t.Error("a returned retry is not exactly one retry")
+	}
+}
+
+// What came from the share does not refill the reserve.
+func TestReturnedRetryGoesWhereItCameFrom(t *testing.T) {
+	var b Budget
 	for range 10 {
 		b.Withdraw(noon)
 	}
-	b.Return(noon)
-	if !b.Withdraw(noon) || b.Withdraw(noon) {
-		t.Error("a returned retry is not exactly one retry")
+	for range 1000 {
+		b.First(noon)
+	}
+	before := b.Left(noon)
+	for range 5 {
+		b.Return(noon, b.Withdraw(noon))
+	}
+	if got := b.Left(noon); got != before {
+		t.Errorf("left %d after five withdrawals and returns, before them %d", got, before)
+	}
+	old := b.Withdraw(noon)
+	later := noon.Add(time.Hour)
+	before = b.Left(later)
+	b.Return(later, old)
+	b.Return(later, Token{})
+	if got := b.Left(later); got != before {
+		t.Errorf("a token of an hour ago changed what is left from %d to %d", before, got)
+	}
+}
+
+// As long as retries are answered any number may be made, one after the other.
+func TestAnsweredRetriesCostNothing(t *testing.T) {
+	var b Budget
+	for i := range 1000 {
+		token := b.Withdraw(noon)
+		if !token.Valid() {
+			t.Fatalf("refused after %d answered retries", i)
+		}
+		b.Return(noon, token)
 	}
 }
 
@@ -117,7 +156,7 @@ func TestRetriesAreBounded(t *testing.T) {
 				firsts++
 			}
 			for range rapid.IntRange(0, 5).Draw(t, "wishes") {
-				if b.Withdraw(now) {
+				if b.Withdraw(now).Valid() {
 					retries++
 				}
 			}

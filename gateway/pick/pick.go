@@ -1,5 +1,13 @@
-// Package pick chooses among targets that are equals: power of two choices on
-// load per weight, drawn in exact proportion to the weights.
+// Package pick chooses among the targets of a tier. The weights are the
+// operator's word and rule the split; load and latency decide among equals, and
+// only as far as the split stays what the weights say.
+//
+// Two targets are drawn by weight. Between the two, the one that is behind its
+// share wins; if neither is, by more than a few turns, the less loaded one does. So
+// a target that answers quickly, be it with refusals, never attracts more than its
+// share, and over a thousand choices every target has its share within two
+// percentage points. Weights rest only where a target is much slower than another,
+// or has gone silent.
 //
 // It is pure: the random source is passed in, and what a target is, it does not
 // know: indexes go in and come out. It allocates nothing. Package targets is its
@@ -9,6 +17,7 @@ package pick
 import (
 	"math/rand/v2"
 	"sort"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,33 +65,48 @@ const (
 
 // A Load is what two drawn targets of the same class are compared by.
 type Load struct {
-	InFlight  int
-	FirstByte time.Duration // recent time to the first byte; 0 if unknown
+	InFlight int
+	// FirstByte is the recent time to the first byte of an answer, and at least for
+	// how long nothing has answered of what is waited for; 0 if unknown.
+	FirstByte time.Duration
 }
 
 // A Tier is what Choose needs to know. The functions are asked about few
 // targets, and must give the same answer each time within one choice.
 type Tier struct {
 	Weights Weights
+	Turns   *Turns // nil: nobody keeps count
 	Class   func(i int) Class
 	Load    func(i int) Load
 	Worst   Class // none of a higher class is taken
 }
 
+// Turns count how often each target of a tier was taken. They may be used by any
+// number of goroutines; a count that is off by a few does no harm.
+type Turns struct{ taken []atomic.Uint64 }
+
+// NewTurns returns the counts of a tier of so many targets.
+func NewTurns(n int) *Turns { return &Turns{taken: make([]atomic.Uint64, n)} }
+
+// Take counts a choice that was carried out.
+func (t *Turns) Take(i int) { t.taken[i].Add(1) }
+
 // The numbers of the draw.
 const (
 	scanUpTo = 4 // so few targets are looked at one by one
 	maxDraws = 8 // misses before all are looked at after all
-	// slower: how many times slower, at equal load, a target must be to lose to
-	// the other. Less is noise, and would bend the weights for nothing.
-	slower = 2
+	// slack is how many turns a target may be ahead of its share: 0.8 % of a
+	// thousand. Between unequal weights it is that many of the larger one.
+	slack = 8
+	// An answer is much slower from 3.5 times the other's time on: up to 3 times
+	// the weights hold, and averages differ by chance.
+	muchSlower = 3.5
+	// faster: at equal load, a target this many times slower loses to the other.
+	faster = 2
 )
 
 // Choose returns the index of a target of the lowest class, or -1 if there is
-// none up to Worst. Two of that class are drawn by weight, without replacement;
-// the one with less in flight per weight wins, at equal load the one that is not
-// much slower, else the first drawn: so with equal loads every target is chosen
-// in exact proportion to its weight.
+// none up to Worst.
 func Choose(rng *rand.Rand, t *Tier) int {
 	a := sample(rng, t, -1)
 	class := Best
@@ -107,12 +131,53 @@ func Choose(rng *rand.Rand, t *Tier) int {
 // better reports whether b beats a, the first drawn.
 func better(t *Tier, b, a int) bool {
 	la, lb := t.Load(a), t.Load(b)
+	wa, wb := t.Weights.each[a], t.Weights.each[b]
+	switch {
+	case slower(la, lb, muchSlower):
+		return true
+	case slower(lb, la, muchSlower):
+		return false
+	}
+	switch t.Turns.behind(a, b, wa, wb) {
+	case a:
+		return false
+	case b:
+		return true
+	}
 	// in-flight ÷ weight, cross-multiplied so that no rounding makes equals unequal
-	perA, perB := float64(la.InFlight)*t.Weights.each[b], float64(lb.InFlight)*t.Weights.each[a]
+	perA, perB := float64(la.InFlight)*wb, float64(lb.InFlight)*wa
 	if perA != perB {
 		return perB < perA
 	}
-	return la.FirstByte > 0 && lb.FirstByte > 0 && la.FirstByte > slower*lb.FirstByte
+	return slower(la, lb, faster)
+}
+
+// slower reports whether x is so many times slower than y.
+func slower(x, y Load, times float64) bool {
+	return x.FirstByte > 0 && y.FirstByte > 0 && float64(x.FirstByte) > times*float64(y.FirstByte)
+}
+
+// behind returns which of two targets is to be served now so that both get their
+// share, or -1 where either will do. What counts is turns per weight, of the two
+// alone: who is away for a while falls behind, and is forgiven, for it shall not be
+// flooded when it comes back.
+func (t *Turns) behind(a, b int, wa, wb float64) int {
+	if t == nil {
+		return -1
+	}
+	perA, perB := float64(t.taken[a].Load())/wa, float64(t.taken[b].Load())/wb
+	if perB < perA {
+		a, b, wa, wb, perA, perB = b, a, wb, wa, perB, perA
+	}
+	// a is behind, or level.
+	lead, bound := perB-perA, slack/max(wa, wb)
+	if lead <= bound {
+		return -1
+	}
+	if lead > bound+(slack+1)/min(wa, wb) {
+		t.taken[a].Store(uint64(max(0, (perB-bound)*wa)))
+	}
+	return a
 }
 
 // sample draws one of the best class by weight, other than not. Draws that miss

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,9 +34,10 @@ func TestTheLessLoadedOfTwoIsTaken(t *testing.T) {
 		// Two candidates are always both drawn, so the choice is certain.
 		{"less in flight", []float64{1, 1}, []Load{{InFlight: 7}, {InFlight: 3}}, 1},
 		{"less in flight per weight", []float64{10, 1}, []Load{{InFlight: 7}, {InFlight: 3}}, 0},
-		{"in flight counts more than speed", []float64{1, 1}, []Load{{7, time.Millisecond}, {3, time.Minute}}, 1},
-		{"the faster one at equal load", []float64{1, 1}, []Load{{3, 5 * time.Second}, {3, time.Second}}, 1},
-		{"equal load per weight is equal", []float64{3, 1}, []Load{{9, 5 * time.Second}, {3, time.Second}}, 1},
+		{"in flight counts more than speed", []float64{1, 1}, []Load{{7, time.Second}, {3, 3 * time.Second}}, 1},
+		{"but not more than much speed", []float64{1, 1}, []Load{{7, time.Second}, {3, 4 * time.Second}}, 0},
+		{"the faster one at equal load", []float64{1, 1}, []Load{{3, 3 * time.Second}, {3, time.Second}}, 1},
+		{"equal load per weight is equal", []float64{3, 1}, []Load{{9, 3 * time.Second}, {3, time.Second}}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rng := newRand()
@@ -45,6 +47,125 @@ func TestTheLessLoadedOfTwoIsTaken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A model of a tier: each target answers after its own time, or refuses at once;
+// so many requests a second come in, one after the other.
+type model struct {
+	weights []float64
+	answers []time.Duration
+	refuses map[int]bool // answers in no time, and nobody learns a latency from it
+	away    map[int]func(call int) bool
+}
+
+func (m model) run(calls int, every time.Duration) []int {
+	counts, ends := make([]int, len(m.weights)), make([][]time.Duration, len(m.weights))
+	quiet, answered := make([]time.Duration, len(m.weights)), make([]bool, len(m.weights))
+	now, call := time.Duration(0), 0
+	tier := tierOf(m.weights, func(i int) Class {
+		if away := m.away[i]; away != nil && away(call) {
+			return Never
+		}
+		return Best
+	}, func(i int) Load {
+		l := Load{InFlight: len(ends[i])}
+		if answered[i] {
+			l.FirstByte = m.answers[i]
+		}
+		if l.InFlight > 0 {
+			l.FirstByte = max(l.FirstByte, now-quiet[i])
+		}
+		return l
+	})
+	tier.Turns = NewTurns(len(m.weights))
+	rng := newRand()
+	for ; call < calls; call++ {
+		now += every
+		for i := range ends {
+			ends[i] = slices.DeleteFunc(ends[i], func(end time.Duration) bool {
+				if end <= now {
+					quiet[i], answered[i] = end, true
+				}
+				return end <= now
+			})
+		}
+		i := Choose(rng, tier)
+		tier.Turns.Take(i)
+		counts[i]++
+		if !m.refuses[i] {
+			if len(ends[i]) == 0 {
+				quiet[i] = now
+			}
+			ends[i] = append(ends[i], now+m.answers[i])
+		}
+	}
+	return counts
+}
+
+// Weights rule the split whatever the latencies, within 2 percentage points over a
+// thousand calls, while no target is more than three times slower than the best.
+func TestWeightsRuleTheSplitWhereLatenciesDiffer(t *testing.T) {
+	many := model{}
+	for i := range 30 {
+		many.weights = append(many.weights, 1)
+		many.answers = append(many.answers, time.Duration(20+i)*time.Millisecond)
+	}
+	many.weights[0], many.answers[0] = 30, 60*time.Millisecond
+	for name, m := range map[string]model{
+		"8:1:1, the heavy one three times slower": {weights: []float64{8, 1, 1}, answers: []time.Duration{60e6, 20e6, 20e6}},
+		"8:1:1, a light one three times slower":   {weights: []float64{8, 1, 1}, answers: []time.Duration{20e6, 60e6, 20e6}},
+		"equal, one three times slower":           {weights: []float64{1, 1, 1}, answers: []time.Duration{20e6, 20e6, 60e6}},
+		"answers of a minute and of three":        {weights: []float64{5, 3, 2}, answers: []time.Duration{180e9, 60e9, 120e9}},
+		"one heavy among thirty":                  many,
+		// A fast refusal must never attract load.
+		"one refuses at once":                {weights: []float64{1, 1, 1}, answers: []time.Duration{0, 2e9, 2e9}, refuses: map[int]bool{0: true}},
+		"a light one refuses at once":        {weights: []float64{8, 1, 1}, answers: []time.Duration{2e9, 0, 2e9}, refuses: map[int]bool{1: true}},
+		"two refuse, the other is unhurried": {weights: []float64{1, 1, 8}, answers: []time.Duration{0, 0, 60e9}, refuses: map[int]bool{0: true, 1: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sum := 0.0
+			for _, w := range m.weights {
+				sum += w
+			}
+			for _, every := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond} {
+				counts := m.run(1000, every)
+				for i, w := range m.weights {
+					if want := 1000 * w / sum; math.Abs(float64(counts[i])-want) > 20 {
+						t.Errorf("every %v: target %d was chosen %d times, want %.0f ± 20: %v", every, i, counts[i], want, counts)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Beyond that the weights rest: a target that is much slower, or that has gone
+// silent so that requests pile up, is spared.
+func TestMuchSlowerTargetsAreSpared(t *testing.T) {
+	for name, m := range map[string]model{
+		"four times slower": {weights: []float64{1, 1, 1}, answers: []time.Duration{4e9, 1e9, 1e9}},
+		"silent":            {weights: []float64{1, 1, 1}, answers: []time.Duration{3600e9, 1e9, 1e9}},
+	} {
+		if counts := m.run(1000, 100*time.Millisecond); counts[0] > 60 {
+			t.Errorf("%s: chosen %d times of 1000", name, counts[0])
+		}
+	}
+}
+
+// A target that was away owes nothing: it gets its share, not what it missed.
+func TestTargetThatComesBackIsNotFlooded(t *testing.T) {
+	m := model{weights: []float64{8, 1, 1}, answers: []time.Duration{20e6, 20e6, 20e6}}
+	m.away = map[int]func(int) bool{1: func(call int) bool { return call < 5000 }}
+	before := m.run(5000, time.Millisecond)
+	after := m.run(5100, time.Millisecond)
+	got := after[1] - before[1]
+	t.Logf("back after 5,000 calls, a target with a tenth of the weight gets %d of the next 100", got)
+	if got > 10+3*slack {
+		t.Errorf("%d of the next 100 calls, want at most %d", got, 10+3*slack)
+	}
+	if want := 5000 * 8 / 9; math.Abs(float64(before[0]-want)) > 40 {
+		t.Errorf("while one is away the others do not keep their weights: %v", before)
 	}
 }
 

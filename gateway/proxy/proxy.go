@@ -160,12 +160,15 @@ func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
 	x := newExchange(p, c, w)
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region,
-		Client: c.Client, Stateless: c.Stateless,
+		Client: c.Client, Stateless: c.Stateless, Deadline: x.start.Add(c.Route.Total),
 	})
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
 		if !ok {
-			return x.nothingLeft(sel.Verdict(time.Now()))
+			if wait, may := sel.Wait(time.Now()); may && x.wait(ctx, wait) {
+				continue
+			}
+			return x.nothingLeft(ctx, sel.Verdict(time.Now()))
 		}
 		o := x.attempt(ctx, &ticket)
 		ticket.Observe(time.Now(), o)
@@ -176,6 +179,21 @@ func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
 			return x.finish(ctx, o)
 		}
 	}
+}
+
+// wait waits for the request's turn to repeat, and reports whether its client and
+// its time are still there.
+func (x *exchange) wait(ctx context.Context, w targets.Wait) bool {
+	defer w.Done()
+	timer := time.NewTimer(w.After)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-w.Turn:
+	case <-timer.C:
+	}
+	return true
 }
 
 // ended reports whether no other attempt can follow: bytes have gone to the
@@ -228,9 +246,11 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 }
 
 // nothingLeft answers when no target can be picked (any more).
-func (x *exchange) nothingLeft(v targets.Verdict) Result {
+func (x *exchange) nothingLeft(ctx context.Context, v targets.Verdict) Result {
 	r := &x.result
 	switch {
+	case x.costly != nil && (v.Unpaid || ctx.Err() != nil):
+		return x.finish(ctx, *x.costly)
 	case v.AllThrottled:
 		r.Outcome = OutcomeThrottled
 		r.Refusal = x.refuse(Refusal{
@@ -239,7 +259,7 @@ func (x *exchange) nothingLeft(v targets.Verdict) Result {
 			RetryAfter: v.RetryAfter,
 		})
 	case x.costly != nil:
-		return x.finish(x.call.Context, *x.costly)
+		return x.finish(ctx, *x.costly)
 	default:
 		r.Outcome = OutcomeNoBackend
 		r.Refusal = x.refuse(Refusal{

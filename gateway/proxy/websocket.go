@@ -39,11 +39,15 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 	x := newExchange(p, c, w)
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region, Client: c.Client, Stateless: true,
+		Deadline: x.start.Add(c.Route.Total),
 	})
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
 		if !ok {
-			return x.nothingLeft(sel.Verdict(time.Now()))
+			if wait, may := sel.Wait(time.Now()); may && x.wait(ctx, wait) {
+				continue
+			}
+			return x.nothingLeft(ctx, sel.Verdict(time.Now()))
 		}
 		a, backend, o := x.open(ctx, &ticket)
 		if backend != nil {

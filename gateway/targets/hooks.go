@@ -8,11 +8,12 @@ import (
 type Change struct {
 	Key     policy.Key
 	Backend string
-	// Machine is gate, breaker, identity or deployment.
+	// Machine is gate, breaker, identity, deployment, retirement, operation or model.
 	Machine string
 	// From and To are the machine's states: open and closed for a gate (closed
 	// lets nothing through); closed, open and half-open for a breaker (open lets
-	// nothing through); ok and alarm; present and missing.
+	// nothing through); ok and alarm; present and missing; served and retired;
+	// allowed and forbidden; right and other.
 	From, To string
 }
 
@@ -63,29 +64,19 @@ func (r *Registry) changed(st *state, before, after standing) {
 			f(c)
 		}
 	}
-	tell("gate", gateName(before.gated), gateName(after.gated))
 	tell("breaker", before.health.String(), after.health.String())
-	tell("identity", identityName(before.alarm), identityName(after.alarm))
-	tell("deployment", deploymentName(before.missing), deploymentName(after.missing))
-}
-
-func gateName(gated bool) string {
-	if gated {
-		return "closed"
+	for _, m := range [...]struct {
+		machine, off, on string
+		before, after    bool
+	}{
+		{"gate", "open", "closed", before.gated, after.gated},
+		{"identity", "ok", "alarm", before.alarm, after.alarm},
+		{"deployment", "present", "missing", before.missing, after.missing},
+		{"retirement", "served", "retired", before.retired, after.retired},
+		{"operation", "allowed", "forbidden", before.forbidden, after.forbidden},
+		{"model", "right", "other", before.model, after.model},
+	} {
+		names := map[bool]string{false: m.off, true: m.on}
+		tell(m.machine, names[m.before], names[m.after])
 	}
-	return "open"
-}
-
-func deploymentName(missing bool) string {
-	if missing {
-		return "missing"
-	}
-	return "present"
-}
-
-func identityName(alarm bool) string {
-	if alarm {
-		return "alarm"
-	}
-	return "ok"
 }

@@ -6,44 +6,47 @@ import (
 	"time"
 )
 
-// A latency is a peak EWMA of the time to the first byte: it follows a rise at
-// once and forgets with a time constant. Two goroutines that add at the same
-// moment may lose one sample; the average does not care.
+// A latency is the average time to the first byte over the last answers. Two
+// goroutines that add at the same moment may lose one sample; the average does not
+// care. Streams and plain answers are kept apart: a plain answer begins when it is
+// complete, so its time says more of what was asked than of the target.
 type latency struct {
-	value atomic.Uint64 // float64 bits, ns; 0: no sample yet
+	value atomic.Uint64 // float64 bits, ns
+	count atomic.Uint32 // samples, up to latencySamples
 	at    atomic.Int64  // of the last sample, ns since the registry's base
 }
 
-// latencyDecay is the time constant.
-const latencyDecay = 10 * time.Second
+const (
+	latencySamples = 16 // that the average is over
+	// A comparison needs so many samples, the last of them so young. One that is not
+	// compared is used by its weight, so that a target which was slow is tried again.
+	leastSamples = 4
+	latencyFresh = 10 * time.Second
+)
 
 func (l *latency) add(at int64, sample time.Duration) {
 	if sample <= 0 {
 		return
 	}
+	n := min(l.count.Load()+1, latencySamples)
 	v := math.Float64frombits(l.value.Load())
-	s := float64(sample)
-	if s < v {
-		keep := decay(at - l.at.Load())
-		s = v*keep + s*(1-keep)
-	}
-	l.value.Store(math.Float64bits(s))
+	l.value.Store(math.Float64bits(v + (float64(sample)-v)/float64(n)))
+	l.count.Store(n)
 	l.at.Store(at)
 }
 
-// read returns the average, 0 where there is none. Without samples it fades, so
-// that a target which was slow once is tried again.
+// read returns the average for people, 0 where there is none of late.
 func (l *latency) read(at int64) time.Duration {
-	v := l.value.Load()
-	if v == 0 {
+	if l.count.Load() == 0 || at-l.at.Load() > int64(time.Minute) {
 		return 0
 	}
-	return time.Duration(math.Float64frombits(v) * decay(at-l.at.Load()))
+	return time.Duration(math.Float64frombits(l.value.Load()))
 }
 
-func decay(past int64) float64 {
-	if past <= 0 {
-		return 1
+// compared returns the average for picks, 0 where it should not decide.
+func (l *latency) compared(at int64) time.Duration {
+	if l.count.Load() < leastSamples || at-l.at.Load() > int64(latencyFresh) {
+		return 0
 	}
-	return math.Exp(-float64(past) / float64(latencyDecay))
+	return time.Duration(math.Float64frombits(l.value.Load()))
 }

@@ -153,21 +153,28 @@ func (r *Registry) reachOf(origin string) (reach, bool) {
 	return rc, ok
 }
 
-// halfOpenSince returns since when a breaker or the identity alarm waits for
-// something to succeed; false where none does. The open time must be over. It
-// also looks at the breaker of a client that is alone on the target.
+// halfOpenSince returns since when a breaker or an exclusion waits for something
+// to succeed; false where none does. The open time must be over. It also looks at
+// those of a client that is alone on the target.
 func (st *state) halfOpenSince(now time.Time) (int64, bool) {
 	since := int64(never)
-	if st.tender.Load() {
+	if st.unproven.Load() {
 		since = st.outUntil.Load()
 	}
-	if st.strays.Load() != 0 {
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		for _, b := range [...]*breaker.Breaker{&st.health, &st.identity} {
-			if state, until, _ := b.Speaks(now); state == breaker.HalfOpen {
-				since = max(since, st.since(until))
-			}
+	if st.clientsOut.Load() == 0 {
+		return since, since != never
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	ask := func(b *breaker.Breaker) {
+		if state, until, _ := b.Speaks(now); state == breaker.HalfOpen {
+			since = max(since, st.since(until))
+		}
+	}
+	ask(&st.health)
+	for _, x := range st.exclusions {
+		if x.aspect != forbidden { // that is one operation's affair
+			ask(&x.breaker)
 		}
 	}
 	return since, since != never

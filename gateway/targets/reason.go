@@ -10,11 +10,13 @@ import (
 type reason uint8
 
 const (
-	fine reason = iota
-	gated
-	ejected       // by a breaker or the identity alarm, for everyone or for this client
-	awaitingOwner // to be probed, by another gateway of the stamp
-	missing       // the deployment does not exist
+	fine          reason = iota
+	gated                // for everyone, or requests of this client and size
+	ejected              // by the breaker or for our identity, for everyone or for this client
+	awaitingOwner        // to be probed, by another gateway of the stamp
+	absent               // the deployment does not exist
+	gone                 // the model is retired there
+	forbiddenHere        // our identity may not do this operation there
 	drained
 	elsewhere // on another backend than the one the request is pinned to
 )
@@ -37,25 +39,56 @@ func (s *Selection) blocked(t *tier, j int) reason {
 	if d := s.reg.drains.Load(); d != nil && d.excludes(t.targets[j], t.passive) {
 		return drained
 	}
-	if s.at < st.missingUntil.Load() {
-		return missing
-	}
-	if s.at < st.gatedUntil.Load() {
-		due := st.testAt.Load()
-		if s.at < due || !s.req.Route.ProbeLongGates || !s.owns(st, due) {
-			return gated
-		}
+	if s.gatedHere(t, j) {
+		return gated
 	}
 	if s.at < st.outUntil.Load() {
-		return ejected
+		return reasonOf(aspect(st.outFor.Load()))
 	}
-	if st.tender.Load() && !s.owns(st, st.outUntil.Load()) {
+	if st.unproven.Load() && !s.owns(st, st.outUntil.Load()) {
 		return awaitingOwner
 	}
-	if st.stray(s.client) && !st.admits(s.now, s.client) {
-		return ejected
+	if st.asks(s.client) {
+		if about, out := st.refuses(s.now, s.client, s.req.Operation); out {
+			return reasonOf(about)
+		}
 	}
 	return fine
+}
+
+func reasonOf(about aspect) reason {
+	switch about {
+	case missing:
+		return absent
+	case retirement:
+		return gone
+	case forbidden:
+		return forbiddenHere
+	case failing, identity:
+	}
+	return ejected
+}
+
+// gatedHere reports whether a gate keeps the request away: the target's own word,
+// unless a test of a long one is due; peers' word, where it counts for this route
+// and no test of it is due; the size of the request.
+func (s *Selection) gatedHere(t *tier, j int) bool {
+	st := t.states[j]
+	if s.at < st.ownGate.Load() {
+		due := st.testAt.Load()
+		return s.at < due || !s.req.Route.ProbeLongGates || !s.owns(st, due)
+	}
+	if s.honours(t, j) && (s.at < st.claimDue.Load() || !s.req.Stateless) {
+		return true
+	}
+	_, out := st.sizes.find(s.at, s.client, s.req.Tokens)
+	return out
+}
+
+// honours reports whether the target is gated for this route by peers' word alone.
+func (s *Selection) honours(t *tier, j int) bool {
+	st := t.states[j]
+	return s.at >= st.ownGate.Load() && s.at < st.gatedUntil.Load() && s.at < t.claimed[j].Load()
 }
 
 // owns reports whether this gateway may probe a target, due since the moment
@@ -108,18 +141,12 @@ func (s *Selection) passiveAllowed() bool {
 	return s.passiveOK
 }
 
-// forcible reports whether a request may be let through an open breaker now.
-func (st *state) forcible(now time.Time, client uint64) bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if !st.gate.Open(now) && (st.claim || !st.gate.Claimed(now)) {
-		return false
-	}
-	return !st.health.Busy(now, client) && !st.identity.Busy(now, client)
-}
-
 // A Verdict says why nothing is left.
 type Verdict struct {
+	// AllRetired: every target says that its model is no longer served.
+	AllRetired bool
+	// Unpaid: a failed attempt could not be repeated for want of budget.
+	Unpaid bool
 	// AllThrottled: every target that could serve is gated; else none is available.
 	AllThrottled bool
 	// RetryAfter is the soonest moment at which a target may be free again,
@@ -149,32 +176,69 @@ func (s *Selection) Verdict(now time.Time) Verdict {
 		}
 		for j, st := range t.states {
 			why := s.blocked(t, j)
-			if why == fine && s.at < st.gatedUntil.Load() {
+			if why == fine && (s.at < st.ownGate.Load() || s.honours(t, j)) {
 				why = gated // though a test of it is due
 			}
 			switch why {
 			case gated:
 				throttled = true
-				free := st.gatedUntil.Load()
-				if st.claimed.Load() { // one request is finding out
-					free = min(free, s.at+int64(unknownRetryAfter))
-				}
-				freeGate = min(freeGate, free)
-			case missing:
-				freeOther = min(freeOther, st.missingUntil.Load())
-			case ejected: // one request at a time is let through all the while
+				freeGate = min(freeGate, s.ungated(t, j))
+			case absent, gone:
+				freeOther = min(freeOther, max(st.outUntil.Load(), s.at+int64(unknownRetryAfter)))
+			case ejected, forbiddenHere: // some requests are let through all the while
 				freeOther = min(freeOther, s.at+int64(unknownRetryAfter))
 			case fine, awaitingOwner:
-				sound = sound || !st.tender.Load()
+				sound = sound || !st.unproven.Load()
 				freeOther = min(freeOther, s.at+int64(unknownRetryAfter))
 			case drained, elsewhere:
 			}
 		}
 	}
+	v := Verdict{AllRetired: s.allRetired(), Unpaid: s.unpaid}
 	if throttled && !sound {
-		return Verdict{AllThrottled: true, RetryAfter: clampRetry(freeGate - s.at)}
+		v.AllThrottled, v.RetryAfter = true, clampRetry(freeGate-s.at)
+		return v
 	}
-	return Verdict{RetryAfter: clampRetry(min(freeGate, freeOther) - s.at)}
+	v.RetryAfter = clampRetry(min(freeGate, freeOther) - s.at)
+	return v
+}
+
+// ungated is when the gate that keeps the request away may be over.
+func (s *Selection) ungated(t *tier, j int) int64 {
+	st := t.states[j]
+	if until, out := st.sizes.find(s.at, s.client, s.req.Tokens); out && s.at >= st.gatedUntil.Load() {
+		return until
+	}
+	if s.honours(t, j) { // one request is finding out
+		return min(st.gatedUntil.Load(), s.at+int64(unknownRetryAfter))
+	}
+	return st.gatedUntil.Load()
+}
+
+// allRetired reports whether every target of the route has said, to this request
+// or to enough others, that its model is retired.
+func (s *Selection) allRetired() bool {
+	told := 0
+	for i := range s.plan.tiers {
+		t := &s.plan.tiers[i]
+		for j, st := range t.states {
+			if !s.retiredBy(st) && s.blocked(t, j) != gone {
+				return false
+			}
+			told++
+		}
+	}
+	return told > 0
+}
+
+// retiredBy reports whether the target told this request so.
+func (s *Selection) retiredBy(st *state) bool {
+	for i := range min(s.attempts, triedInline) {
+		if s.tried[i] == st {
+			return s.retired&(1<<i) != 0
+		}
+	}
+	return false
 }
 
 func clampRetry(ns int64) time.Duration {

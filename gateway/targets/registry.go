@@ -54,7 +54,7 @@ func New() *Registry {
 func (r *Registry) Advance(s *policy.Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.view.Load()
+	old, now := r.view.Load(), time.Now()
 	next := &view{
 		states:  make(map[policy.Key]*state),
 		plans:   make(map[planKey]*plan), // made again as requests come
@@ -65,7 +65,7 @@ func (r *Registry) Advance(s *policy.Snapshot) {
 		if st == nil {
 			st = newState(r.base, t.Key)
 		}
-		st.advance(t)
+		st.advance(now, t)
 		next.states[t.Key] = st
 	}
 	for route := range s.Routes() {
@@ -93,6 +93,8 @@ type plan struct {
 	tiers  []tier
 	count  int // distinct targets
 	budget *budget.Budget
+	queue  queue     // of requests that wait for their turn to repeat
+	large  sizeGates // what fits no target
 }
 
 type tier struct {
@@ -100,9 +102,12 @@ type tier struct {
 	targets []*policy.Target
 	states  []*state
 	weights pick.Weights
-	// doubted holds, for each target, until when peers' evidence keeps it back
-	// for this route, in nanoseconds since the registry's base.
+	turns   *pick.Turns
+	// doubted and claimed hold, for each target, until when peers' evidence keeps
+	// it back for this route, in nanoseconds since the registry's base: that it
+	// fails, and that it is throttled.
 	doubted []atomic.Int64
+	claimed []atomic.Int64
 }
 
 // plan returns the route's plan for a region, and makes it on first use.
@@ -138,18 +143,22 @@ func (r *Registry) addPlan(route *policy.CompiledRoute, region geo.RegionID, tie
 }
 
 func (r *Registry) newTier(states map[policy.Key]*state, ct policy.CompiledTier, seen map[*state]bool) tier {
-	t := tier{passive: ct.Passive, targets: ct.Targets, doubted: make([]atomic.Int64, len(ct.Targets))}
+	t := tier{
+		passive: ct.Passive, targets: ct.Targets, turns: pick.NewTurns(len(ct.Targets)),
+		doubted: make([]atomic.Int64, len(ct.Targets)), claimed: make([]atomic.Int64, len(ct.Targets)),
+	}
 	weights := make([]float64, 0, len(ct.Targets))
 	for i, target := range ct.Targets {
 		st := states[target.Key]
 		if st == nil { // a target of an older snapshot, for a request that still holds it
 			st = newState(r.base, target.Key)
-			st.advance(target)
+			st.advance(time.Now(), target)
 			states[target.Key] = st
 		}
 		seen[st] = true
 		t.states = append(t.states, st)
 		t.doubted[i].Store(never)
+		t.claimed[i].Store(never)
 		weights = append(weights, target.Weight)
 	}
 	t.weights = pick.NewWeights(weights)

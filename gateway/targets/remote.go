@@ -54,7 +54,7 @@ func (r *Registry) Export(now time.Time) []Observation {
 }
 
 func (st *state) observation(now time.Time, at int64) Observation {
-	o := Observation{Key: st.key, InFlight: int(st.inFlight.Load()), FirstByte: st.latency.read(at)}
+	o := Observation{Key: st.key, InFlight: int(st.inFlight.Load()), FirstByte: st.firstByte(at)}
 	if last := st.succeeded.Load(); last != never {
 		o.HasSuccess, o.SuccessAge = true, max(0, time.Duration(at-last))
 	}
@@ -85,16 +85,18 @@ type peers struct {
 	inFlight  atomic.Int32
 	until     atomic.Int64 // until when inFlight and open count
 	open      atomic.Int32 // peers whose breaker is not closed
+	gated     atomic.Int32 // peers that were refused
 	succeeded atomic.Int64 // the last success at a peer whose breaker is closed
 	testUntil atomic.Int64 // when the last of the peers' breakers lets a test through
 	hintUntil atomic.Int64 // until when another stamp's word counts that it fails
 }
 
 // ApplyRemote replaces what peers have said by all that they say now. A peer's
-// gate gates here at once. A peer's breaker makes the target doubted: taken when
-// no other is left, for at most half of a route's targets, and not where an own
-// attempt has succeeded within 10 s. Nothing here opens, closes or ungates what
-// own evidence holds.
+// gate gates here at once, until a test of our own, 10 s later, shows better. A
+// peer's breaker makes the target doubted: taken when no other is left, and not
+// where an own attempt has succeeded within 10 s. Both together cover at most half
+// of a route's targets. Nothing here opens, closes or ungates what own evidence
+// holds.
 func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 	type sum struct {
 		inFlight, open int
@@ -129,6 +131,7 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 		}
 		st.peers.inFlight.Store(int32(min(s.inFlight, maxRemoteInFlight)))
 		st.peers.open.Store(int32(s.open))
+		st.peers.gated.Store(int32(len(s.gates)))
 		st.peers.succeeded.Store(s.succeeded)
 		st.peers.testUntil.Store(s.testUntil)
 		st.peers.until.Store(at + int64(remoteFor))
@@ -192,42 +195,62 @@ func (r *Registry) doubt(v *view, at int64) {
 	}
 }
 
+// A suspicion is what others say of a target, as far as it adds to what is known
+// here.
+type suspicion struct {
+	st             *state
+	peers          int32
+	tier, index    int
+	failing, gated int64 // until when; never: it is not
+}
+
 // doubt keeps back at most half of the route's targets (of one: that one), those
-// first of which most peers say that they fail. A doubted target is still taken
-// when no other is left, so that no evidence from outside ends the service.
+// first of which most peers say that they fail or are throttled. What is kept back
+// is still tested, and a target that is said to fail is taken when no other is
+// left, so that no evidence from outside ends the service.
 func (p *plan) doubt(at int64) {
-	type candidate struct {
-		st          *state
-		peers       int32
-		tier, index int
-		until       int64
-	}
-	var found []candidate
+	var found []suspicion
 	for i := range p.tiers {
 		t := &p.tiers[i]
 		for j, st := range t.states {
-			c := candidate{st: st, tier: i, index: j, until: never}
-			if n := st.peers.open.Load(); n > 0 && at < st.peers.until.Load() {
-				c.peers, c.until = n, st.peers.until.Load()
+			s := st.suspicion(at)
+			s.tier, s.index = i, j
+			if s.failing > at || s.gated > at {
+				found = append(found, s)
+				continue
 			}
-			c.until = max(c.until, st.peers.hintUntil.Load())
-			if c.until > at && !st.fresh(at) {
-				found = append(found, c)
-			} else {
-				t.doubted[j].Store(never)
-			}
+			t.doubted[j].Store(never)
+			t.claimed[j].Store(never)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b candidate) int {
+	slices.SortStableFunc(found, func(a, b suspicion) int {
 		return cmp.Or(cmp.Compare(b.peers, a.peers), compareKeys(a.st.key, b.st.key))
 	})
 	kept := make(map[*state]bool)
-	for _, c := range found {
-		if !kept[c.st] && len(kept) >= max(1, p.count/2) {
-			c.until = never
+	for _, s := range found {
+		if !kept[s.st] && len(kept) >= max(1, p.count/2) {
+			s.failing, s.gated = never, never
 		} else {
-			kept[c.st] = true
+			kept[s.st] = true
 		}
-		p.tiers[c.tier].doubted[c.index].Store(c.until)
+		t := &p.tiers[s.tier]
+		t.doubted[s.index].Store(s.failing)
+		t.claimed[s.index].Store(s.gated)
 	}
+}
+
+// suspicion returns what others say of the target.
+func (st *state) suspicion(at int64) suspicion {
+	s := suspicion{st: st, failing: never, gated: never}
+	if !st.fresh(at) {
+		if n := st.peers.open.Load(); n > 0 && at < st.peers.until.Load() {
+			s.peers, s.failing = n, st.peers.until.Load()
+		}
+		s.failing = max(s.failing, st.peers.hintUntil.Load())
+	}
+	if until := st.gatedUntil.Load(); at < until && at >= st.ownGate.Load() {
+		s.gated = until
+		s.peers = max(s.peers, st.peers.gated.Load())
+	}
+	return s
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/budget"
 	"github.com/stampgate/stampgate/gateway/pick"
 	"github.com/stampgate/stampgate/geo"
 )
@@ -25,19 +26,24 @@ type Request struct {
 	Tokens int
 	// Stream: an event stream was asked for, so that the first byte is due within
 	// the route's firstByte. A plain answer begins when it is complete.
-	Stream  bool
-	Backend string // if set, the only backend that may serve it: it holds the object
+	Stream bool
+	// Deadline is when its total time is over; zero: unknown. It bounds how long it
+	// may wait for its turn to be repeated.
+	Deadline time.Time
+	Backend  string // if set, the only backend that may serve it: it holds the object
 }
 
 // The classes of targets for one request, best first. Up to suspect they decide
-// within a tier; ramping and doubted ones are taken when no tier has a better.
+// within a tier; the later ones are taken when no tier has a better.
 const (
 	clean   = pick.Best
 	near    = clean + 1  // near a limit, and this request was drawn to spare it
 	suspect = clean + 2  // the last outcome was a failure
 	tried   = clean + 3  // the same, and another request finds out, or the retry could not be paid for
-	ramping = clean + 4  // readmitted, and this request is not in its share yet
-	doubted = clean + 5  // peers or another stamp say that it fails
+	full    = clean + 4  // has all the scouts that it takes, and this would be one more
+	ramping = clean + 5  // readmitted, and this request is not in its share yet
+	doubted = clean + 6  // peers or another stamp say that it fails
+	altered = clean + 7  // answers as another model than the route's
 	unfit   = pick.Never // gated, ejected, drained, missing or tried
 )
 
@@ -51,9 +57,16 @@ type Selection struct {
 	salt   uint64 // the request's own randomness, so that its draws do not change between two looks
 
 	attempts  int
-	costly    int  // failed attempts that may have cost a backend work
-	forced    bool // the last attempt was let through an open breaker
-	withdrawn bool // a retry was taken from the budget for the next attempt
+	costly    int          // failed attempts that may have cost a backend work
+	gates     int          // targets that refused it
+	retired   uint64       // the attempts, as bits, that met a retired model
+	tiers     uint64       // the tiers, as bits, in which an attempt failed
+	forced    bool         // the last attempt was let through an open breaker
+	owes      bool         // the next attempt is a retry that has to be paid for
+	unpaid    bool         // and could not be
+	token     budget.Token // what pays for it
+	stuck     bool         // Next found a target, but budget or room stand in the way
+	waitEnds  time.Time    // zero: did not wait yet
 	tried     [triedInline]*state
 	triedMore []*state
 
@@ -76,54 +89,123 @@ func (r *Registry) Begin(req Request) Selection {
 }
 
 // Next picks the target of the next attempt. It returns false when nothing is
-// left: then Verdict says what to answer. Every Ticket must be given back by
-// exactly one call of Observe.
+// left, or not yet: Wait tells, and else Verdict says what to answer. Every Ticket
+// must be given back by exactly one call of Observe.
 func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
 	if s.attempts == 0 {
 		s.salt = rng.Uint64()
 	}
 	s.look(now)
-	// Each walk goes through all tiers, down to one class. A request that has cost
-	// one backend work already first looks everywhere, the passive tiers too, for a
-	// target that did not just fail, before it tries one that did: with every
-	// target of the own region failing, its second attempt is then the last, and
-	// the retry budget lasts until the breakers have opened.
-	worst := [...]pick.Class{near, suspect, tried, ramping, doubted}
-	first := 1
-	if s.costly > 0 {
-		first = 0
+	if !s.pay() {
+		return Ticket{}, false
 	}
-	for _, w := range worst[first:] {
-		if t, ok := s.walk(rng, w); ok {
-			return t, true
-		}
-	}
-	if t, ok := s.force(); ok {
+	if t, ok := s.find(rng); ok {
 		return t, true
 	}
-	if s.withdrawn {
-		s.plan.budget.Return(now)
-		s.withdrawn = false
+	if s.token.Valid() {
+		s.plan.budget.Return(now, s.token)
+		s.token = budget.Token{}
 	}
 	return Ticket{}, false
 }
 
 func (s *Selection) look(now time.Time) {
-	s.now, s.at, s.passiveOnce = now, s.reg.since(now), false
+	s.now, s.at, s.passiveOnce, s.stuck = now, s.reg.since(now), false, false
 }
 
-// races is how often a tier is asked again when another request was quicker.
-const races = 4
+// pay withdraws what the retry costs. Without a token the request is stuck while a
+// target without a sign of failure is left, and has failed where none is.
+func (s *Selection) pay() bool {
+	if !s.owes || s.token.Valid() {
+		return true
+	}
+	if s.token = s.plan.budget.Withdraw(s.now); s.token.Valid() {
+		s.unpaid = false
+		return true
+	}
+	s.stuck = s.mayWait() && s.hopeful()
+	if !s.unpaid {
+		s.unpaid = true
+		if f := s.reg.hooks.Load().budgetSpent; f != nil {
+			f(s.req.Route.Name)
+		}
+	}
+	return false
+}
 
-// walk takes a target of the first tier that has one up to the class.
-func (s *Selection) walk(rng *rand.Rand, worst pick.Class) (Ticket, bool) {
+// find takes the best target there is. Each walk goes through all tiers, down to
+// one class.
+//
+// A request that has cost one backend work already first looks everywhere, the
+// passive tiers too, for a target that did not just fail: with every target of the
+// own region failing, its second attempt is then the last, and the retry budget
+// lasts until the breakers have opened. Its last attempt leaves the tiers that
+// failed it. Where such a target is there but takes no more scouts, it waits.
+func (s *Selection) find(rng *rand.Rand) (Ticket, bool) {
+	if s.costly > 0 {
+		if s.costly == maxAttempts(s.req.Route)-1 {
+			if t, ok := s.walk(rng, near, s.tiers); ok {
+				return t, true
+			}
+		}
+		if t, ok := s.walk(rng, near, 0); ok {
+			return t, true
+		}
+		if s.crowded() {
+			return Ticket{}, false
+		}
+	}
+	for _, worst := range [...]pick.Class{suspect, tried, full, ramping, doubted, altered} {
+		if worst == full && s.costly == 0 && s.crowded() {
+			return Ticket{}, false
+		}
+		if t, ok := s.walk(rng, worst, 0); ok {
+			return t, true
+		}
+	}
+	return s.force()
+}
+
+// crowded reports whether the request shall wait for room at a target.
+func (s *Selection) crowded() bool {
+	s.stuck = s.mayWait() && s.any(func(c pick.Class) bool { return c == full })
+	return s.stuck
+}
+
+// hopeful reports whether a target is left that shows no sign of failing.
+func (s *Selection) hopeful() bool {
+	return s.any(func(c pick.Class) bool { return c <= near || c == full })
+}
+
+func (s *Selection) any(fits func(pick.Class) bool) bool {
 	for i := range s.plan.tiers {
 		t := &s.plan.tiers[i]
 		if t.passive && !s.passiveAllowed() {
 			continue
 		}
+		for j := range t.states {
+			if fits(s.class(t, j)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// races is how often a tier is asked again when another request was quicker.
+const races = 4
+
+// walk takes a target of the first tier that has one up to the class. It leaves
+// out the tiers whose bit is set in skip.
+func (s *Selection) walk(rng *rand.Rand, worst pick.Class, skip uint64) (Ticket, bool) {
+	for i := range s.plan.tiers {
+		t := &s.plan.tiers[i]
+		if skip&tierBit(i) != 0 || t.passive && !s.passiveAllowed() {
+			continue
+		}
 		view := pick.Tier{
 			Weights: t.weights,
+			Turns:   t.turns,
 			Worst:   worst,
 			Class:   func(j int) pick.Class { return s.class(t, j) },
 			Load:    func(j int) pick.Load { return s.load(t.states[j]) },
@@ -133,7 +215,7 @@ func (s *Selection) walk(rng *rand.Rand, worst pick.Class) (Ticket, bool) {
 			if j < 0 {
 				break
 			}
-			if ticket, ok := s.take(i, j, false); ok {
+			if ticket, ok := s.take(i, j, admission{}); ok {
 				return ticket, true
 			}
 		}
@@ -141,12 +223,16 @@ func (s *Selection) walk(rng *rand.Rand, worst pick.Class) (Ticket, bool) {
 	return Ticket{}, false
 }
 
+// tierBit is the tier's bit; the policy has at most 64 tiers, and one more would
+// merely not be told from the last.
+func tierBit(i int) uint64 { return 1 << min(i, 63) }
+
 func (s *Selection) load(st *state) pick.Load {
 	n := int(st.inFlight.Load())
 	if s.at < st.peers.until.Load() {
 		n += int(st.peers.inFlight.Load())
 	}
-	return pick.Load{InFlight: n, FirstByte: st.latency.read(s.at)}
+	return pick.Load{InFlight: n, FirstByte: st.pace(s.at, s.req.Stream)}
 }
 
 // class says how willingly this request takes a target.
@@ -155,10 +241,12 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 	if s.blocked(t, j) != fine || s.hasTried(st) {
 		return unfit
 	}
-	tested := st.tender.Load() || s.at < st.gatedUntil.Load()
+	tested := st.unproven.Load() || s.at < st.ownGate.Load() || s.honours(t, j)
 	switch {
 	case tested && !s.req.Stateless:
 		return ramping // its failure could not be repeated: after all others
+	case s.altered(st):
+		return altered
 	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at):
 		return doubted
 	case !tested && s.draw(st, 1) >= st.share(s.at):
@@ -170,11 +258,22 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 			return tried
 		}
 		return suspect
+	case s.scouts(st) && st.full():
+		return full
 	case s.draw(st, 2) >= st.usable(s.at):
 		return near
 	}
 	return clean
 }
+
+// altered reports whether the target is avoided for answering as another model.
+func (s *Selection) altered(st *state) bool {
+	known, other := st.mismatched()
+	return other && known.avoided
+}
+
+// scouts reports whether the request needs room at the target.
+func (s *Selection) scouts(st *state) bool { return s.costly > 0 || st.reopening(s.at) }
 
 // draw is this request's own draw for a target, the same each time it is asked.
 func (s *Selection) draw(st *state, salt uint64) float64 {
@@ -182,37 +281,69 @@ func (s *Selection) draw(st *state, salt uint64) float64 {
 }
 
 // take admits the request to a target and makes its ticket.
-func (s *Selection) take(tierIndex, j int, force bool) (Ticket, bool) {
+func (s *Selection) take(tierIndex, j int, how admission) (Ticket, bool) {
 	t := &s.plan.tiers[tierIndex]
 	st := t.states[j]
-	got, ok := s.admit(st, force)
-	if !ok {
+	// Where the time to wait is over, a full target takes one more scout.
+	scout := s.scouts(st) && how.forced == 0
+	if scout = scout && st.takeRoom(); !scout && s.scouts(st) && how.forced == 0 && s.mayWait() {
 		return Ticket{}, false
 	}
+	if how.forced == 0 && s.at >= st.ownGate.Load() && s.at < st.gatedUntil.Load() {
+		how.claim = ignoreClaim
+		if s.honours(t, j) {
+			how.claim = testClaim
+		}
+	}
+	got, ok := s.admit(st, how)
+	if !ok {
+		if scout {
+			st.scouting.Add(-1)
+		}
+		return Ticket{}, false
+	}
+	return s.ticket(tierIndex, j, got, scout), true
+}
+
+func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
+	t := &s.plan.tiers[tierIndex]
+	st := t.states[j]
 	trial := st.trial(s.at)
+	if s.req.Stream {
+		st.beginStream(s.at)
+	}
 	if s.attempts == 0 {
 		s.plan.budget.First(s.now)
 	}
+	t.turns.Take(j)
 	s.attempts++
-	s.withdrawn = false
-	s.forced = got.health.Forced() || got.identity.Forced()
+	s.forced = got.forced()
 	s.addTried(st)
 	ticket := Ticket{
 		Target: t.targets[j], Passive: t.passive, Tier: tierIndex,
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
-		reg: s.reg, state: st, admitted: got, started: s.now, trial: trial,
+		reg: s.reg, state: st, plan: s.plan, admitted: got, started: s.now, trial: trial, scout: scout,
+		client: s.client, operation: s.req.Operation, tokens: s.req.Tokens, stream: s.req.Stream,
+		ownGate: s.gates < mostGates && !s.large(), token: s.token,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
-	if ticket.Probe {
-		ticket.Connect = min(ticket.Connect, probeConnect)
-		ticket.FirstByte = min(ticket.FirstByte, probeFirstByte)
-	}
-	return ticket, true
+	s.token, s.owes, s.unpaid = budget.Token{}, false, false
+	return ticket
 }
 
-func (s *Selection) admit(st *state, force bool) (admitted, bool) {
-	a := admission{client: s.client, force: force, testGate: !force && s.req.Route.ProbeLongGates}
-	if s.reg.hooks.Load().change == nil || !st.tender.Load() && !st.stray(s.client) {
+// large reports whether requests of this client and size are known to fit nowhere.
+func (s *Selection) large() bool {
+	_, found := s.plan.large.find(s.at, s.client, s.req.Tokens)
+	return found
+}
+
+// mostGates is how many targets one request may gate for everybody.
+const mostGates = 2
+
+func (s *Selection) admit(st *state, a admission) (admitted, bool) {
+	a.client, a.operation = s.client, s.req.Operation
+	a.testGate = a.forced == 0 && s.req.Route.ProbeLongGates
+	if s.reg.hooks.Load().change == nil || !st.unproven.Load() && !st.asks(s.client) {
 		return st.admit(s.now, a)
 	}
 	before := st.standingNow(s.now)
@@ -235,11 +366,11 @@ func (s *Selection) addTried(st *state) {
 	s.triedMore = append(s.triedMore, st)
 }
 
-// force is for when nothing else is left: of the targets that breakers or alarms
-// keep out, the one whose last failure is the oldest takes the request, one at a
-// time each. So all are tried in turn, and the first to recover is found soon.
-// Targets that are throttled by peers' word alone are among them: a gateway asks
-// such a one itself, once, before it turns requests away, so that a peer that
+// force is for when nothing else is left: of the targets that breakers or
+// exclusions keep out, the one whose last failure is the oldest takes the request,
+// few at a time each. So all are tried in turn, and the first to recover is found
+// soon. Targets that are throttled by peers' word alone are among them: a gateway
+// asks such a one itself, once, before it turns requests away, so that a peer that
 // lies cannot end the service.
 func (s *Selection) force() (Ticket, bool) {
 	bestTier, best, oldest := -1, 0, int64(always)
@@ -249,11 +380,10 @@ func (s *Selection) force() (Ticket, bool) {
 			continue
 		}
 		for j, st := range t.states {
-			w := s.blocked(t, j)
-			if w != ejected && w != awaitingOwner && (w != gated || !st.claimed.Load()) || s.hasTried(st) {
+			if !s.mayForce(t, j) || s.hasTried(st) {
 				continue
 			}
-			if failed := st.failed.Load(); failed < oldest && st.forcible(s.now, s.client) {
+			if failed := st.failed.Load(); failed < oldest && st.forcible(s.now, s.client, s.req.Operation) {
 				bestTier, best, oldest = i, j, failed
 			}
 		}
@@ -261,31 +391,80 @@ func (s *Selection) force() (Ticket, bool) {
 	if bestTier < 0 {
 		return Ticket{}, false
 	}
-	return s.take(bestTier, best, true)
+	return s.take(bestTier, best, admission{forced: scouts, claim: testClaim})
 }
 
-// MayRetry reports whether another attempt may follow one that ended with o:
-// by the kind of the outcome, by the attempts already made, and by the retry
-// budget of the route, from which it withdraws. Call it once for each attempt.
+// mayForce reports whether what blocks the target may be passed.
+func (s *Selection) mayForce(t *tier, j int) bool {
+	switch s.blocked(t, j) {
+	case ejected, awaitingOwner, absent, forbiddenHere:
+		return true
+	case gated:
+		return s.honours(t, j)
+	case fine, drained, gone, elsewhere:
+	}
+	return false
+}
+
+// MayRetry reports whether another attempt may follow one that ended with o: by
+// the kind of the outcome and the attempts already made. Whether the retry can be
+// paid for, Next finds out. Call it once for each attempt.
 func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
-	switch {
-	case !o.Kind.failure() && !o.Kind.refusal():
+	if o.Kind.Final() {
 		return false
-	case o.Kind == Throttled, o.Kind == DeploymentMissing:
+	}
+	if o.Kind == Retired {
+		s.retired |= 1 << min(s.attempts-1, 63)
+	}
+	if o.Kind == Throttled {
+		s.gates++
+	}
+	if o.Kind.refusal() {
+		// It cost nothing. But what was known to fail and was asked all the same counts:
+		// an outage in which every request tries every target would multiply the load.
+		switch {
+		case o.Kind == Throttled, o.Kind == DeploymentMissing, o.Kind == Retired:
+		case s.forced:
+			return s.payKnownBad(now)
+		default:
+			s.plan.budget.Free(now)
+		}
+		s.owes = s.costly > 0
 		return true
-	case o.Kind.refusal() && !s.forced:
-		s.plan.budget.Free(now)
-		return true
-	case o.Kind.refusal():
-		// It cost nothing, but the target was known to fail: an outage in which
-		// every request tries every target would multiply the load all the same.
-		return s.withdraw(now)
 	}
 	s.costly++
+	s.tiers |= s.lastTier()
 	if s.costly >= maxAttempts(s.req.Route) || !s.repeatable(o) {
 		return false
 	}
-	return s.withdraw(now)
+	if s.forced {
+		return s.payKnownBad(now)
+	}
+	s.owes = true
+	return true
+}
+
+// lastTier returns the bit of the tier of the last attempt.
+func (s *Selection) lastTier() uint64 {
+	last := s.triedMore
+	if s.attempts <= triedInline {
+		last = s.tried[:s.attempts]
+	}
+	for i := range s.plan.tiers {
+		if slices.Contains(s.plan.tiers[i].states, last[len(last)-1]) {
+			return tierBit(i)
+		}
+	}
+	return 0
+}
+
+// payKnownBad pays at once for a retry after an attempt that was forced.
+func (s *Selection) payKnownBad(now time.Time) bool {
+	s.token = s.plan.budget.WithdrawKnownBad(now)
+	if f := s.reg.hooks.Load().budgetSpent; f != nil && !s.token.Valid() {
+		f(s.req.Route.Name)
+	}
+	return s.token.Valid()
 }
 
 // repeatable: a request that may have reached the backend in full is repeated
@@ -296,22 +475,10 @@ func (s *Selection) repeatable(o Outcome) bool {
 		return true
 	case !s.req.Stateless:
 		return false
-	case o.Kind == ServerError:
+	case o.Kind == ServerError, o.Kind == GaveUp:
 		return true // it was answered: nothing ambiguous about it
 	}
 	return s.req.Route.RepeatAmbiguous
-}
-
-func (s *Selection) withdraw(now time.Time) bool {
-	if s.forced {
-		s.withdrawn = s.plan.budget.WithdrawKnownBad(now)
-	} else {
-		s.withdrawn = s.plan.budget.Withdraw(now)
-	}
-	if f := s.reg.hooks.Load().budgetSpent; f != nil && !s.withdrawn {
-		f(s.req.Route.Name)
-	}
-	return s.withdrawn
 }
 
 func maxAttempts(r *policy.CompiledRoute) int {

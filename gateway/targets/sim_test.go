@@ -20,11 +20,15 @@ type sim struct {
 	events  events
 	seq     int
 	answer  func(target int, now time.Time, client string) (time.Duration, Outcome)
+	law     law
+	look    time.Duration  // how often a request that waits looks again
+	tokens  map[string]int // the size of a client's requests
 	targets map[*policy.Target]int
 	every   time.Duration       // of inspect
 	inspect func(now time.Time) // called while the simulation runs
 
 	requests, attempts, firsts int
+	failedRetries              int // attempts beyond a request's first that failed and may have cost work
 	firstOn, attemptsOn        []int
 	served, failed             map[string]int // by client
 	servedOn                   func(target int, now time.Time)
@@ -52,8 +56,38 @@ func (e *events) Pop() any {
 	return last
 }
 
-func newSim(seed uint64, tiers []policy.CompiledTier) *sim {
+// A law is how long answers take, and whether they are streams, which begin after a
+// tenth of it, or plain.
+type law struct {
+	name  string
+	plain bool
+	lasts func(rng *rand.Rand) time.Duration
+}
+
+// laws are what every simulation runs with. Answers of minutes are where gateways
+// were found to fail: limits made for quick ones cut them, and a test of a target
+// takes as long as any other request.
+func laws() []law {
+	long := func(rng *rand.Rand) time.Duration {
+		return 5*time.Second + time.Duration(rng.Int64N(int64(115*time.Second)))
+	}
+	return []law{
+		{name: "streams of 4 s", lasts: lognormal},
+		{name: "streams of 5 to 120 s", lasts: long},
+		{name: "plain answers of 5 to 120 s", plain: true, lasts: long},
+	}
+}
+
+// lognormal has a mean of 4 s, σ = 0.5.
+func lognormal(rng *rand.Rand) time.Duration {
+	const mean, sigma = 4.0, 0.5
+	took := math.Exp(math.Log(mean) - sigma*sigma/2 + sigma*rng.NormFloat64())
+	return time.Duration(took * float64(time.Second))
+}
+
+func newSim(seed uint64, l law, tiers []policy.CompiledTier) *sim {
 	s := &sim{
+		law: l, look: 10 * time.Millisecond,
 		reg: New(), route: testRoute(), rng: rand.New(rand.NewPCG(seed, 99)),
 		now: time.Now(), targets: make(map[*policy.Target]int),
 		served: make(map[string]int), failed: make(map[string]int), verdicts: make(map[bool]int),
@@ -110,13 +144,18 @@ func (s *sim) run(d time.Duration, clients map[string]float64) {
 
 func (s *sim) request(client string) {
 	s.requests++
-	sel := s.reg.Begin(Request{Route: s.route, Stamp: s.stamp, Region: here, Client: client, Stateless: true})
+	sel := s.reg.Begin(Request{Route: s.route, Stamp: s.stamp, Region: here, Client: client, Stateless: true, Stream: !s.law.plain, Tokens: s.tokens[client], Deadline: s.now.Add(10 * time.Minute)})
 	s.next(&sel, client, true)
 }
 
 func (s *sim) next(sel *Selection, client string, first bool) {
 	ticket, ok := sel.Next(s.now, s.rng)
 	if !ok {
+		if w, wait := sel.Wait(s.now); wait {
+			w.Done()
+			s.after(min(w.After, s.look), func() { s.next(sel, client, first) })
+			return
+		}
 		s.verdicts[sel.Verdict(s.now).AllThrottled]++
 		s.failed[client]++
 		return
@@ -129,7 +168,10 @@ func (s *sim) next(sel *Selection, client string, first bool) {
 		s.firstOn[i]++
 	}
 	took, o := s.answer(i, s.now, client)
-	if limit := ticket.FirstByte; o.Kind == FirstByteTimeout || o.FirstByte > limit {
+	switch limit := ticket.FirstByte; {
+	case s.law.plain && o.Kind == FirstByteTimeout: // it is not limited, but by all the time there is
+		took, o = 10*time.Minute, Outcome{Kind: OutOfTime, Sent: true}
+	case !s.law.plain && (o.Kind == FirstByteTimeout || o.FirstByte > limit):
 		took, o = limit, Outcome{Kind: FirstByteTimeout, Sent: true}
 	}
 	if o.Kind == Success {
@@ -137,6 +179,9 @@ func (s *sim) next(sel *Selection, client string, first bool) {
 	}
 	s.after(took, func() {
 		ticket.Observe(s.now, o)
+		if !first && o.Kind.failure() && !o.Kind.refusal() {
+			s.failedRetries++
+		}
 		switch {
 		case o.Kind == Success:
 			s.served[client]++
@@ -151,13 +196,14 @@ func (s *sim) next(sel *Selection, client string, first bool) {
 	})
 }
 
-// service is the model's law: log-normal with a mean of 4 s, σ = 0.5; the first
-// byte comes after a tenth of it.
+// service is an answer by the simulation's law.
 func (s *sim) service() (time.Duration, Outcome) {
-	const mean, sigma = 4.0, 0.5
-	took := math.Exp(math.Log(mean) - sigma*sigma/2 + sigma*s.rng.NormFloat64())
-	d := time.Duration(took * float64(time.Second))
-	return d, Outcome{Kind: Success, FirstByte: d / 10, Sent: true}
+	d := s.law.lasts(s.rng)
+	first := d / 10
+	if s.law.plain {
+		first = d
+	}
+	return d, Outcome{Kind: Success, FirstByte: first, Sent: true}
 }
 
 // refuses is a 429 after 10 ms that names 20 s.

@@ -3,6 +3,7 @@ package targets
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,12 +18,13 @@ const (
 	// suspectFor is how long a target is taken only after the clean ones of its
 	// tier when its last outcome was a failure.
 	suspectFor = 5 * time.Second
-	// missingFor is how long a deployment that does not exist is left out.
-	missingFor = 5 * time.Minute
 	// nearLimit is the share of a limit below which a target is used less, and
 	// headroomFor how long a share is believed: limits are windows of a minute.
 	nearLimit   = 0.1
 	headroomFor = 10 * time.Second
+	// claimTest is for how long peers' word that a target is throttled is taken
+	// without a test of our own.
+	claimTest = 10 * time.Second
 )
 
 // never and always are moments before and after everything.
@@ -41,17 +43,20 @@ type state struct {
 
 	target   atomic.Pointer[policy.Target] // of the newest snapshot that named it
 	inFlight atomic.Int32
-	latency  latency
+	streams  latency
+	plain    latency
 
-	gatedUntil   atomic.Int64  // the gate opens
-	claimed      atomic.Bool   // by peers' word alone the gate was closed when last looked at
+	gatedUntil   atomic.Int64  // the gate opens, peers' word included
+	ownGate      atomic.Int64  // it opens by refusals seen here
+	gateRampTo   atomic.Int64  // what an opened gate lets through grows until then
+	claimDue     atomic.Int64  // peers' word alone gates, and may be tested then; always: it does not
 	testAt       atomic.Int64  // a long gate may be tested; always: not
-	outUntil     atomic.Int64  // breaker and identity alarm let nobody through before
+	outUntil     atomic.Int64  // breaker and exclusions let nobody through before
+	outFor       atomic.Uint32 // the aspect of which that is
 	outSince     atomic.Int64  // when that last moved to a later time
-	missingUntil atomic.Int64  // the deployment does not exist
+	unproven     atomic.Bool   // one of them is not closed: after outUntil, tests only
+	clientsOut   atomic.Uint64 // clients that must ask under the lock, by hash modulo 64
 	alarm        atomic.Bool   // our own credential was refused, and not accepted since
-	tender       atomic.Bool   // breaker or alarm not closed: after outUntil, probes only
-	strays       atomic.Uint64 // clients kept away alone, by hash modulo 64
 	rampFrom     atomic.Int64  // readmitted; never: not of late
 	suspectUntil atomic.Int64  // never: the last outcome was no failure
 	trials       atomic.Int32  // requests that find out about a suspicion
@@ -60,42 +65,56 @@ type state struct {
 	headroom     atomic.Uint32 // share of the limits left, as float32 bits
 	headroomTo   atomic.Int64  // until when that is believed
 
+	unanswered atomic.Int32 // streams that were asked for and have not begun
+	quietSince atomic.Int64 // when one last began, or was asked for alone
+	scouting   atomic.Int32 // attempts without an answer that need room
+	room       atomic.Int32 // how many of those at a time
+
+	sizes  sizeGates
+	served atomic.Pointer[served] // nil: no answer has named its model
+
 	peers peers
 
-	mu       sync.Mutex // guards the fields below; never held across a call out
-	gate     throttle.Gate
-	claim    bool // a request tests what peers say of the gate
-	health   breaker.Breaker
-	identity breaker.Breaker
+	mu         sync.Mutex // guards the fields below; never held across a call out
+	gate       throttle.Gate
+	claim      bool // a request tests what peers say of the gate
+	health     breaker.Breaker
+	exclusions []*exclusion
+	refused    uint64 // the credential whose refusal raised the alarm
 }
 
 func newState(base time.Time, key policy.Key) *state {
-	st := &state{
-		key: key, base: base,
-		health:   breaker.New(breaker.Failures()),
-		identity: breaker.New(breaker.Identity()),
-	}
+	st := &state{key: key, base: base, health: breaker.New(breaker.Failures())}
 	for _, s := range [...]string{key.Origin, key.Deployment} {
 		for i := range len(s) {
 			st.hash = mix(st.hash ^ uint64(s[i]))
 		}
 	}
 	for _, a := range [...]*atomic.Int64{
-		&st.gatedUntil, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil, &st.succeeded, &st.failed,
-		&st.headroomTo, &st.missingUntil, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
+		&st.gatedUntil, &st.ownGate, &st.gateRampTo, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil,
+		&st.succeeded, &st.failed, &st.headroomTo, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
 		&st.peers.testUntil,
 	} {
 		a.Store(never)
 	}
 	st.testAt.Store(always)
+	st.claimDue.Store(always)
+	st.room.Store(firstRoom)
 	return st
 }
 
-// advance takes over a new snapshot's word on the target.
-func (st *state) advance(t *policy.Target) {
-	if st.target.Swap(t) != t {
-		st.missingUntil.Store(never)
+// advance takes over a new snapshot's word on the target. A deployment that was
+// missing, or a model that was retired, gets another chance.
+func (st *state) advance(now time.Time, t *policy.Target) {
+	if st.target.Swap(t) == t {
+		return
 	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.exclusions = slices.DeleteFunc(st.exclusions, func(x *exclusion) bool {
+		return x.aspect == missing || x.aspect == retirement
+	})
+	st.publish(now)
 }
 
 func (st *state) since(t time.Time) int64 {
@@ -108,38 +127,57 @@ func (st *state) since(t time.Time) int64 {
 // publish copies what picks read out of the machines. The caller holds mu.
 func (st *state) publish(now time.Time) {
 	st.gatedUntil.Store(st.since(st.gate.OpensAt()))
-	st.claimed.Store(st.gate.Claimed(now))
+	st.ownGate.Store(st.since(st.gate.OwnOpensAt()))
+	st.gateRampTo.Store(st.since(st.gate.RampEnds()))
+	switch claimed := st.gate.Claimed(now); {
+	case !claimed || st.claim:
+		st.claimDue.Store(always)
+	case st.claimDue.Load() == always:
+		st.claimDue.Store(st.since(now.Add(claimTest)))
+	}
 	st.testAt.Store(always)
 	if due := st.gate.TestDue(now); !due.IsZero() {
 		st.testAt.Store(st.since(due))
 	}
-	health, _ := st.health.State(now)
-	identity, _ := st.identity.State(now)
-	st.tender.Store(health != breaker.Closed || identity != breaker.Closed)
-	out := max(st.since(st.health.BlockedUntil(now)), st.since(st.identity.BlockedUntil(now)))
-	if st.outUntil.Swap(out) < out {
-		st.outSince.Store(st.since(now))
+	st.publishBreakers(now)
+}
+
+// latency is that of the kind of answer.
+func (st *state) latency(stream bool) *latency {
+	if stream {
+		return &st.streams
 	}
-	st.strays.Store(st.health.Strays() | st.identity.Strays())
-	st.rampFrom.Store(st.since(later(st.health.Readmitted(), st.identity.Readmitted())))
+	return &st.plain
+}
+
+// firstByte is the average for people: of streams, else of plain answers.
+func (st *state) firstByte(at int64) time.Duration {
+	if d := st.streams.read(at); d > 0 {
+		return d
+	}
+	return st.plain.read(at)
 }
 
 // A standing is what the machines say, to notice a change.
 type standing struct {
-	gated   bool
-	health  breaker.State
-	alarm   bool
-	missing bool
+	gated     bool
+	health    breaker.State
+	alarm     bool
+	missing   bool
+	retired   bool
+	forbidden bool
+	model     bool // answers are of another model
 }
 
 // standing returns it. The caller holds mu.
 func (st *state) standing(now time.Time) standing {
 	health, _, _ := st.health.Speaks(now)
+	_, other := st.mismatched()
 	return standing{
-		gated:   !st.gate.Open(now),
-		health:  health,
-		alarm:   st.alarm.Load(),
-		missing: st.since(now) < st.missingUntil.Load(),
+		gated:  !st.gate.Open(now),
+		health: health,
+		alarm:  st.alarm.Load(), missing: st.says(now, missing), retired: st.says(now, retirement),
+		forbidden: st.says(now, forbidden), model: other,
 	}
 }
 
@@ -149,58 +187,56 @@ func (st *state) standingNow(now time.Time) standing {
 	return st.standing(now)
 }
 
-// admit takes the right to make an attempt: gate, alarm and breaker are asked
-// under the lock. force passes an open breaker, one request at a time.
+// An admission is what a request asks of a target.
+type admission struct {
+	client    uint64
+	operation string
+	forced    int  // not 0: also through an open breaker, so many at a time
+	testGate  bool // a long gate may be tested
+	// peers' word that the target is throttled: respect it, test it, or, where it
+	// covers too many targets, ignore it.
+	claim claimUse
+}
+
+type claimUse uint8
+
+const (
+	respectClaim claimUse = iota
+	testClaim
+	ignoreClaim
+)
+
+// admit takes the right to make an attempt: gate, breaker and exclusions are asked
+// under the lock.
 func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	closed := !st.gate.Open(now)
-	claim := closed && a.force && st.gate.Claimed(now) && !st.claim
-	if due := st.gate.TestDue(now); closed && !claim && (!a.testGate || due.IsZero() || now.Before(due)) {
-		return admitted{}, false
-	}
 	var got admitted
-	var ok bool
-	if got.identity, ok = st.identity.Admit(now, a.client, a.force); !ok {
+	closed := !st.gate.Open(now)
+	if closed && st.gate.Claimed(now) {
+		got.against = a.claim != respectClaim
+		got.claim = a.claim == testClaim
+		if got.claim && st.claim {
+			return admitted{}, false
+		}
+	}
+	if due := st.gate.TestDue(now); closed && !got.against && (!a.testGate || due.IsZero() || now.Before(due)) {
 		return admitted{}, false
 	}
-	if got.health, ok = st.health.Admit(now, a.client, a.force); !ok {
-		st.identity.Observe(now, got.identity, breaker.None, 0)
+	if !st.admitBreakers(now, a, &got) {
 		return admitted{}, false
 	}
-	got.claim = claim
-	st.claim = st.claim || claim
-	got.test = closed && !claim && st.gate.TakeTest(now)
+	st.claim = st.claim || got.claim
+	got.test = closed && !got.against && st.gate.TakeTest(now)
 	st.inFlight.Add(1)
-	if got.probe() || st.tender.Load() {
+	if got.claim || got.probe() || st.unproven.Load() {
 		st.publish(now)
 	}
 	return got, true
 }
 
-type admission struct {
-	client   uint64
-	force    bool
-	testGate bool
-}
-
-type admitted struct {
-	health, identity breaker.Ticket
-	test             bool // of a long gate
-	claim            bool // of what peers say of the gate: no probe, for nothing has failed
-}
-
-func (a admitted) probe() bool { return a.test || a.health.Probe() || a.identity.Probe() }
-
-// admits reports whether breaker and alarm would let the client pass.
-func (st *state) admits(now time.Time, client uint64) bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.health.Admits(now, client) && st.identity.Admits(now, client)
-}
-
-// stray reports whether the client may be one that is kept away alone.
-func (st *state) stray(client uint64) bool { return st.strays.Load()&(1<<(client&63)) != 0 }
+// asks reports whether the client may be one that is kept away alone.
+func (st *state) asks(client uint64) bool { return st.clientsOut.Load()&(1<<(client&63)) != 0 }
 
 // share returns the part of its usual work that a readmitted target gets.
 func (st *state) share(at int64) float64 {

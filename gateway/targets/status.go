@@ -25,6 +25,10 @@ type TargetStatus struct {
 	FirstByte    time.Duration // average, 0 if unknown
 	Identity     bool          // alarm: our credential is refused
 	Missing      bool          // the deployment does not exist
+	Retired      bool          // the model is no longer served there
+	Forbidden    bool          // some operation is forbidden to our identity
+	OtherModel   string        // what answers call their model, if it is not the route's
+	Avoided      bool          // and the target is avoided for it
 	Drained      bool          // by an order on its backend or its region
 	Suspect      bool          // its last outcome was a failure
 	PeersOpen    int           // peers whose breaker is not closed
@@ -34,7 +38,7 @@ type TargetStatus struct {
 
 // Available reports whether a request would be sent to the target.
 func (s TargetStatus) Available() bool {
-	return s.Gate == 0 && s.Breaker != breaker.Open && !s.Missing && !s.Drained
+	return s.Gate == 0 && s.Breaker != breaker.Open && !s.Missing && !s.Retired && !s.Drained
 }
 
 // Status returns what is known of each target, in the order of their keys.
@@ -57,8 +61,11 @@ func (r *Registry) Status(now time.Time) []TargetStatus {
 
 func (st *state) status(now time.Time, at int64) TargetStatus {
 	s := TargetStatus{
-		Key: st.key, Share: st.share(at), InFlight: int(st.inFlight.Load()), FirstByte: st.latency.read(at),
-		Identity: st.alarm.Load(), Missing: at < st.missingUntil.Load(), Suspect: st.suspect(at),
+		Key: st.key, Share: st.share(at), InFlight: int(st.inFlight.Load()), FirstByte: st.firstByte(at),
+		Identity: st.alarm.Load(), Suspect: st.suspect(at),
+	}
+	if known, other := st.mismatched(); other {
+		s.OtherModel, s.Avoided = known.model, known.avoided
 	}
 	if at < st.peers.until.Load() {
 		s.PeerInFlight, s.PeersOpen = int(st.peers.inFlight.Load()), int(st.peers.open.Load())
@@ -66,6 +73,7 @@ func (st *state) status(now time.Time, at int64) TargetStatus {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.Gate = st.gate.OpensIn(now)
+	s.Missing, s.Retired, s.Forbidden = st.says(now, missing), st.says(now, retirement), st.says(now, forbidden)
 	var until time.Time
 	s.Breaker, until, s.ByClient = st.health.Speaks(now)
 	if s.Breaker == breaker.Open {
@@ -121,7 +129,7 @@ func (r *Registry) Serves(now time.Time, req Request) Availability {
 					return OwnAvailable
 				}
 				passive = true
-			case ejected, awaitingOwner, missing, drained, elsewhere:
+			case ejected, awaitingOwner, absent, gone, forbiddenHere, drained, elsewhere:
 			}
 		}
 	}
@@ -139,7 +147,7 @@ func (r *Registry) Serves(now time.Time, req Request) Availability {
 func (s *Selection) healthBlocked(t *tier, j int) reason {
 	st := t.states[j]
 	switch why := s.blocked(t, j); {
-	case why == fine && s.at < st.gatedUntil.Load():
+	case why == fine && (s.at < st.ownGate.Load() || s.honours(t, j)):
 		return gated
 	case why == awaitingOwner:
 		return fine
@@ -159,22 +167,29 @@ func (s *Selection) serves(st *state, why reason) reason {
 	if probed && rc.unreachable(st.succeeded.Load()) {
 		return ejected
 	}
-	if why == fine && (st.alone(s.now) || probed && st.notProven(s.now, rc)) {
+	if why == fine && probed && st.notProven(s.now, rc) {
 		return ejected
 	}
-	return why
+	return st.alone(s.now, why)
 }
 
-// alone reports whether the only client that uses the target finds it failing.
-func (st *state) alone(now time.Time) bool {
-	if st.strays.Load() == 0 {
-		return false
+// alone says what the only client that uses the target finds, where that is not
+// fine.
+func (st *state) alone(now time.Time, why reason) reason {
+	if why != fine || st.clientsOut.Load() == 0 {
+		return why
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	health, _, _ := st.health.Speaks(now)
-	identity, _, _ := st.identity.Speaks(now)
-	return health == breaker.Open || identity == breaker.Open
+	if state, _, _ := st.health.Speaks(now); state == breaker.Open {
+		return ejected
+	}
+	for _, x := range st.exclusions {
+		if state, _, _ := x.breaker.Speaks(now); x.aspect != forbidden && state == breaker.Open {
+			return reasonOf(x.aspect)
+		}
+	}
+	return fine
 }
 
 // An Explanation says where a target stands in the order for a request.
@@ -252,8 +267,12 @@ func (s *Selection) explain(i, j int) Explanation {
 		e.Reason = "near a limit: spared by some requests"
 	case suspect, tried:
 		e.Reason, e.Wait = "its last outcome was a failure", time.Duration(st.suspectUntil.Load()-s.at)
+	case full:
+		e.Reason = "its gate has just opened: takes a growing share"
 	case ramping:
 		e.Reason = "readmitted: takes a growing share"
+	case altered:
+		e.Reason = "answers as another model than the route's"
 	case doubted:
 		e.Reason, e.Wait = "other gateways say that it fails", time.Duration(t.doubted[j].Load()-s.at)
 	}
@@ -267,13 +286,20 @@ func (s *Selection) excuse(t *tier, j int) (string, time.Duration) {
 	switch s.blocked(t, j) {
 	case drained:
 		return "drained", 0
-	case missing:
-		return "deployment does not exist", wait(st.missingUntil.Load())
+	case absent:
+		return "deployment does not exist", wait(st.outUntil.Load())
+	case gone:
+		return "model is retired", wait(st.outUntil.Load())
+	case forbiddenHere:
+		return "operation is forbidden to the gateway's identity", 0
 	case gated:
+		if s.honours(t, j) {
+			return "throttled, other gateways say", wait(st.gatedUntil.Load())
+		}
 		return "throttled", wait(st.gatedUntil.Load())
 	case ejected:
 		switch {
-		case st.alarm.Load():
+		case st.alarm.Load() && aspect(st.outFor.Load()) == identity:
 			return "identity refused", wait(st.outUntil.Load())
 		case s.at < st.outUntil.Load():
 			return "breaker open", wait(st.outUntil.Load())
@@ -285,7 +311,7 @@ func (s *Selection) excuse(t *tier, j int) (string, time.Duration) {
 		return "another backend holds the object", 0
 	case fine:
 	}
-	if st.tender.Load() {
+	if st.unproven.Load() {
 		return "half-open: the next request probes", 0
 	}
 	return "", 0

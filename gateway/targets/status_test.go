@@ -61,8 +61,7 @@ func TestExplainSaysWhyATargetIsExcluded(t *testing.T) {
 	w := newWorld(t, 4, 2).passive(1)
 	w.gate(0, 0, 20*time.Second)
 	w.eject(0, 1)
-	st := w.state(0, 2)
-	st.missingUntil.Store(st.since(w.now) + int64(time.Minute))
+	w.told(0, 2, Outcome{Kind: DeploymentMissing}, "x", "y")
 	w.reg.SetDrained(map[string]bool{"t1-1": true}, nil)
 	var got []string
 	for _, e := range w.reg.Explain(w.now, w.request("a")) {
@@ -107,12 +106,13 @@ func TestChangesAreTold(t *testing.T) {
 	w.call("a", throttled(time.Second))
 	w.sleep(2 * time.Second)
 	w.call("a", Outcome{Kind: DeploymentMissing})
-	w.sleep(missingFor)
-	w.call("a", Outcome{Kind: IdentityRefused})
+	w.sleep(time.Minute)
+	w.call("a", worked)
+	w.call("a", Outcome{Kind: IdentityRefused, Credential: 1})
 	w.call("b", worked)
 	want := []string{
 		"t0-0 breaker closed→open", "t0-0 breaker half-open→closed", "t0-0 gate open→closed",
-		"t0-0 deployment present→missing", "t0-0 identity ok→alarm", "t0-0 identity alarm→ok",
+		"t0-0 deployment present→missing", "t0-0 deployment missing→present", "t0-0 identity ok→alarm", "t0-0 identity alarm→ok",
 	}
 	if !slices.Equal(told, want) {
 		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
@@ -132,6 +132,9 @@ func TestSpentBudgetIsTold(t *testing.T) {
 		s := w.begin("a")
 		w.next(s).Observe(w.now, broke)
 		s.MayRetry(w.now, broke)
+		if ticket, ok := s.Next(w.now, w.rng); ok {
+			ticket.Observe(w.now, broke)
+		}
 	}
 	if spent != 2 { // the reserve gives ten, of which the share of 12 first attempts is one
 		t.Errorf("told %d times, want 2", spent)
@@ -161,7 +164,10 @@ func TestStateSurvivesAChangeOfPolicy(t *testing.T) {
 	kept, gone := at("swc-ptu"), at("gone")
 	kept.gate.Refuse(now, Signals{RetryAfter: time.Minute, HasRetryAfter: true}, 0)
 	kept.publish(now)
-	kept.missingUntil.Store(always)
+	for _, client := range []string{"a", "b"} {
+		kept.exclusion(missing, "").breaker.Note(now, r.client(client), breaker.Content, 0)
+	}
+	kept.publish(now)
 	route, _ := first.Route("gpt-4o")
 	stamp, _ := first.Stamp("swedencentral")
 	req := Request{Route: route, Stamp: stamp, Region: "swedencentral", Client: "payroll", Stateless: true}
@@ -171,7 +177,7 @@ func TestStateSurvivesAChangeOfPolicy(t *testing.T) {
 	if at("swc-ptu") != kept || !kept.gate.OpensAt().After(now) {
 		t.Error("the gate was forgotten")
 	}
-	if kept.missingUntil.Load() != never {
+	if kept.outUntil.Load() != never {
 		t.Error("a missing deployment gets no other chance from a new policy")
 	}
 	if n := len(r.Status(now)); n != 3 {
@@ -209,21 +215,25 @@ func compile(t *testing.T, source string) *policy.Snapshot {
 	return s
 }
 
-func TestLatencyFollowsAPeakAtOnceAndForgets(t *testing.T) {
+func TestLatencyIsTheAverageOfTheLastAnswers(t *testing.T) {
 	var l latency
-	l.add(0, time.Second)
-	l.add(1, 5*time.Second)
-	if got := l.read(1); got != 5*time.Second {
-		t.Errorf("after a peak: %v", got)
+	if l.add(0, time.Second); l.compared(0) != 0 {
+		t.Error("one answer decides")
 	}
-	for i := range 10 {
-		l.add(int64(i+1)*int64(latencyDecay), time.Second)
+	for range 3 {
+		l.add(1, 3*time.Second)
 	}
-	if got := l.read(10 * int64(latencyDecay)); got > 1010*time.Millisecond {
-		t.Errorf("ten time constants later: %v", got)
+	if got := l.compared(1); got != 2500*time.Millisecond {
+		t.Errorf("of four answers: %v", got)
 	}
-	if got := l.read(60 * int64(latencyDecay)); got > time.Millisecond {
-		t.Errorf("without samples: %v", got)
+	for range 100 {
+		l.add(2, 5*time.Second)
+	}
+	if got := l.read(2); got < 4900*time.Millisecond {
+		t.Errorf("a hundred answers later: %v", got)
+	}
+	if l.compared(2+int64(latencyFresh)+1) != 0 {
+		t.Error("an answer of long ago decides")
 	}
 }
 

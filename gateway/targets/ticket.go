@@ -4,43 +4,36 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
-	"github.com/stampgate/stampgate/gateway/breaker"
-)
-
-// The short limits of a probe: a target that failed has less time to prove
-// itself than one that is trusted.
-const (
-	probeConnect   = time.Second
-	probeFirstByte = 10 * time.Second
+	"github.com/stampgate/stampgate/gateway/budget"
 )
 
 // A Ticket is the right to make one attempt on one target.
 type Ticket struct {
 	Target *policy.Target
-	// Probe: this attempt tests a target that failed. Connect and FirstByte are
-	// then shorter than the route's.
+	// Probe: this attempt tests a target that failed. It has the route's own limits:
+	// no client's request is cut for being the test.
 	Probe     bool
 	Connect   time.Duration
-	FirstByte time.Duration
+	FirstByte time.Duration // of a stream
 	Passive   bool
 	Tier      int
 
-	reg      *Registry
-	state    *state
-	admitted admitted
-	started  time.Time
-	draw     float64 // uniform in [0, 1), for jitter
-	answered bool
-	done     bool
-	trial    bool // counted in the state's trials
-}
-
-// endTrial is called once there is an answer, or an outcome.
-func (t *Ticket) endTrial() {
-	if t.trial {
-		t.trial = false
-		t.state.trials.Add(-1)
-	}
+	reg       *Registry
+	state     *state
+	plan      *plan
+	admitted  admitted
+	client    uint64
+	operation string
+	tokens    int
+	stream    bool
+	started   time.Time
+	draw      float64 // uniform in [0, 1), for jitter
+	answered  bool
+	done      bool
+	trial     bool         // counted in the state's trials
+	scout     bool         // counted in the state's scouts
+	ownGate   bool         // a refusal gates the target, for this request has not gated too many yet
+	token     budget.Token // what pays for the attempt, if it repeats a failed one
 }
 
 // Answered tells that an answer that will be passed on has begun, so that load
@@ -52,23 +45,54 @@ func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {
 	if st == nil || t.done || t.answered {
 		return
 	}
-	t.answered = true
-	t.endTrial()
-	st.latency.add(st.since(now), firstByte)
+	t.begun(now, true, false)
+	st.latency(t.stream).add(st.since(now), firstByte)
 	st.suspectUntil.Store(never)
-	if !t.admitted.probe() && !t.admitted.claim {
+	if !t.admitted.probe() && !t.admitted.against {
 		return
 	}
 	t.change(now, func() {
-		if t.admitted.claim {
+		if t.admitted.against {
 			st.gate.Disprove(now, t.started)
 		}
 		if t.admitted.test {
 			st.gate.Succeed(now, t.started)
 		}
 		st.health.Answer(now, &t.admitted.health)
-		st.identity.Answer(now, &t.admitted.identity)
+		for i := range t.admitted.others {
+			h := &t.admitted.others[i]
+			h.exclusion.breaker.Answer(now, &h.ticket)
+		}
 	})
+}
+
+// begun is called once: when there is an answer, or an outcome without one. What
+// waited for either goes on.
+func (t *Ticket) begun(now time.Time, answered, failed bool) {
+	t.answered = true
+	st := t.state
+	if t.trial {
+		st.trials.Add(-1)
+	}
+	if t.stream {
+		st.endStream(st.since(now))
+	}
+	woken := 0
+	if t.scout {
+		st.giveRoom(answered, failed)
+		woken++
+		if answered {
+			woken++
+		}
+	}
+	if t.token.Valid() && !failed {
+		t.plan.budget.Return(now, t.token)
+		t.token = budget.Token{}
+		woken++
+	}
+	if woken > 0 {
+		t.plan.queue.wake(woken)
+	}
 }
 
 // Observe records how the attempt ended and gives the ticket back.
@@ -78,22 +102,26 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 		return
 	}
 	t.done = true
-	t.endTrial()
+	at, answered := st.since(now), t.answered
+	if !answered {
+		// What cost nothing multiplied nothing, unless it was to be expected.
+		failed := o.Kind.failure() && (!o.Kind.refusal() || t.admitted.forced())
+		t.begun(now, o.Kind == Success || o.Kind == Rejected, failed)
+	}
 	st.inFlight.Add(-1)
-	at := st.since(now)
 	st.noteSignals(at, o.Signals)
 	switch {
 	case o.Kind == Success:
 		st.suspectUntil.Store(never)
 		st.succeeded.Store(at)
-		if !t.answered {
-			st.latency.add(at, o.FirstByte)
+		if !answered {
+			st.latency(t.stream).add(at, o.FirstByte)
 		}
 	case o.Kind.failure():
 		st.suspectUntil.Store(at + int64(suspectFor))
 		st.failed.Store(at)
 		if o.Kind == FirstByteTimeout {
-			st.latency.add(at, now.Sub(t.started))
+			st.latency(t.stream).add(at, now.Sub(t.started))
 		}
 	}
 	t.change(now, func() { t.learn(now, o) })
@@ -102,50 +130,44 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 // learn feeds the machines. The caller holds the state's mutex.
 func (t *Ticket) learn(now time.Time, o Outcome) {
 	st := t.state
-	health, identity := evidence(o.Kind)
 	if t.admitted.claim {
 		st.claim = false
 	}
 	switch o.Kind {
 	case Success:
-		if t.admitted.claim {
+		if t.admitted.against {
 			st.gate.Disprove(now, t.started)
 		}
 		st.gate.Succeed(now, t.started)
-	case Throttled:
-		st.gate.Refuse(now, o.Signals, t.draw)
-	case IdentityRefused:
-		st.alarm.Store(true)
-	case DeploymentMissing:
-		st.missingUntil.Store(st.since(now) + int64(missingFor))
-	case ConnectFailed, TLSFailed, ServerError, FirstByteTimeout, Broken, GaveUp, Unfit,
-		OperationForbidden, Retired, Rejected, Canceled, OutOfTime, LocalFault:
-	}
-	if identity == breaker.Good {
+		for _, g := range st.sizes.confirmed(st.since(t.started), t.client, t.tokens) {
+			g.until = st.since(now) + int64(largeFor)
+			t.plan.large.add(st.since(now), g)
+		}
+		st.sizes.served(t.client, t.tokens)
+		t.plan.large.served(t.client, t.tokens)
 		st.alarm.Store(false)
+		st.noteModel(o.Model)
+	case Throttled:
+		t.refused(now, o.Signals)
+	default:
 	}
-	st.health.Observe(now, t.admitted.health, health, t.draw)
-	st.identity.Observe(now, t.admitted.identity, identity, t.draw)
+	st.observeBreakers(now, t, o)
 }
 
-// evidence says what a kind means to the breaker and to the identity alarm.
-func evidence(k Kind) (health, identity breaker.Evidence) {
-	switch k {
-	case Success:
-		return breaker.Good, breaker.Good
-	case Rejected:
-		return breaker.Alive, breaker.Good
-	case Throttled:
-		return breaker.Alive, breaker.None
-	case ConnectFailed, TLSFailed:
-		return breaker.Hard, breaker.None
-	case ServerError, FirstByteTimeout, Broken:
-		return breaker.Content, breaker.None
-	case IdentityRefused:
-		return breaker.None, breaker.Content
-	case GaveUp, Unfit, OperationForbidden, DeploymentMissing, Retired, Canceled, OutOfTime, LocalFault:
+// refused gates what the refusal speaks of: the target, or only requests of this
+// client that are as large, where this one alone is larger than the quota, or its
+// like has gated two targets already: then it is the request that does not fit.
+func (t *Ticket) refused(now time.Time, s Signals) {
+	st := t.state
+	quota := t.Target.TokensPerMinute
+	if t.ownGate && (quota == 0 || t.tokens <= quota) {
+		st.gate.Refuse(now, s, t.draw)
+		return
 	}
-	return breaker.None, breaker.None
+	at := st.since(now)
+	st.sizes.add(at, sizeGate{
+		client: t.client, tokens: t.tokens, since: at, until: at + int64(max(s.RetryAfter, leastSizeGate)),
+	})
 }
 
 // change runs f under the state's mutex, and tells what it changed.

@@ -89,11 +89,24 @@ func (w *world) eject(tier, i int) {
 		if !ok {
 			w.t.Fatal("not admitted")
 		}
-		ticket := Ticket{reg: w.reg, state: st, admitted: got, started: w.now}
+		ticket := Ticket{reg: w.reg, state: st, plan: new(plan), admitted: got, started: w.now, answered: true}
 		ticket.Observe(w.now, Outcome{Kind: ConnectFailed})
 	}
 	if st.outUntil.Load() == never {
 		w.t.Fatal("five connect failures did not open the breaker")
+	}
+}
+
+// told has a target answer each of the clients in this way.
+func (w *world) told(tier, i int, o Outcome, clients ...string) {
+	w.t.Helper()
+	for _, client := range clients {
+		s := w.begin(client)
+		ticket, ok := s.take(tier, i, admission{})
+		if !ok {
+			w.t.Fatalf("%s is not admitted", client)
+		}
+		ticket.Observe(w.now, o)
 	}
 }
 

@@ -7,6 +7,9 @@ const (
 	firstGuess = time.Second      // for a refusal that names no time
 	maxGuess   = time.Minute      // where the doubling of the guess ends
 	LongGate   = 2 * time.Minute  // a longer wait may be tested, this often
+	firstTest  = time.Minute      // first after this, as long as clients are told to wait at most
+	leastRamp  = time.Second      // what a gate lets through grows for half of its wait,
+	mostRamp   = 10 * time.Second // within these bounds
 	maxJitter  = time.Second      // on reopening: a tenth of the wait, at most this
 	shortWait  = firstGuess       // a named wait below it is believed less each time
 	maxStrikes = 10               // 1 ms × 2^10 > shortWait: more strikes change nothing
@@ -26,6 +29,7 @@ type Gate struct {
 	set     time.Time     // when until was last moved
 	lifted  time.Time     // when a success last opened the gate early
 	testAt  time.Time     // next moment at which one request may test a long wait; zero: none
+	ramp    time.Duration // after opens, for which what passes grows
 	draw    float64       // of the jitter, made when the gate closes
 	guess   time.Duration // for the next refusal that names no time
 	strikes uint8         // refusals in a row, each after the wait for the one before
@@ -40,6 +44,25 @@ func (g *Gate) OpensAt() time.Time { return g.opens }
 
 // OpensIn returns how long the gate stays closed, 0 if it is open.
 func (g *Gate) OpensIn(now time.Time) time.Duration { return max(0, g.opens.Sub(now)) }
+
+// RampEnds returns the moment from which on a gate that has opened lets everything
+// through again: those who waited come back together. Zero: there is no ramp, for a
+// success has opened the gate, or nothing ever closed it.
+func (g *Gate) RampEnds() time.Time {
+	if g.ramp == 0 {
+		return time.Time{}
+	}
+	return g.opens.Add(g.ramp)
+}
+
+// OwnOpensAt returns the moment at which the gate opens by the refusals seen here
+// alone, jitter included.
+func (g *Gate) OwnOpensAt() time.Time {
+	if !g.until.After(g.own) {
+		return g.opens
+	}
+	return g.own
+}
 
 // Own returns what is left of the wait by refusals seen here, and how old the
 // last of them is: both durations, so that peers need not share a clock.
@@ -114,12 +137,13 @@ func (g *Gate) hold(now time.Time, wait time.Duration, draw float64) bool {
 	}
 	until := now.Add(wait)
 	if wait > LongGate && g.testAt.IsZero() {
-		g.testAt = now.Add(LongGate)
+		g.testAt = now.Add(firstTest)
 	}
 	if !until.After(g.until) {
 		return false
 	}
 	g.until, g.set = until, now
+	g.ramp = min(max(wait/2, leastRamp), mostRamp)
 	g.opens = later(g.opens, until.Add(jitter(wait, g.draw)))
 	return true
 }
@@ -188,7 +212,7 @@ func (g *Gate) lift(now time.Time) bool {
 	if g.Open(now) {
 		return false
 	}
-	g.own, g.until, g.opens, g.lifted, g.testAt = now, now, now, now, time.Time{}
+	g.own, g.until, g.opens, g.lifted, g.testAt, g.ramp = now, now, now, now, time.Time{}, 0
 	return true
 }
 

@@ -126,28 +126,46 @@ func TestWaitsOfMillisecondsAreBelievedLessEachTime(t *testing.T) {
 	}
 }
 
-func TestLongGateIsTestedEveryTwoMinutesByOneRequest(t *testing.T) {
+func TestLongGateIsTestedAfterAMinuteAndThenEveryTwoByOneRequest(t *testing.T) {
 	var g Gate
 	g.Refuse(noon, after(24*time.Hour), 0)
-	if g.TakeTest(noon.Add(2*time.Minute - 1)) {
+	if g.TakeTest(noon.Add(time.Minute - 1)) {
 		t.Error("tested one nanosecond early")
 	}
-	if !g.TakeTest(noon.Add(2 * time.Minute)) {
-		t.Error("not tested after two minutes")
+	if !g.TakeTest(noon.Add(time.Minute)) {
+		t.Error("not tested after a minute")
 	}
-	if g.TakeTest(noon.Add(2 * time.Minute)) {
+	if g.TakeTest(noon.Add(time.Minute)) {
 		t.Error("two requests test at once")
 	}
-	g.Refuse(noon.Add(2*time.Minute+1), after(time.Minute), 0)
+	g.Refuse(noon.Add(time.Minute+1), after(time.Minute), 0)
 	if got := g.OpensAt().Sub(noon); got != 24*time.Hour {
 		t.Errorf("a shorter wait shortened the gate to %v", got)
 	}
-	if g.TakeTest(noon.Add(4*time.Minute-1)) || !g.TakeTest(noon.Add(4*time.Minute)) {
-		t.Error("the second test is not at four minutes")
+	if g.TakeTest(noon.Add(3*time.Minute-1)) || !g.TakeTest(noon.Add(3*time.Minute)) {
+		t.Error("the second test is not at three minutes")
 	}
-	started := noon.Add(4 * time.Minute)
+	started := noon.Add(3 * time.Minute)
 	if !g.Succeed(started.Add(time.Second), started) || !g.Open(started.Add(time.Second)) {
 		t.Error("a test that succeeded does not open the gate")
+	}
+}
+
+// Those who waited for a gate come back together. What it lets through grows for
+// half of the wait, within a second and ten; a success has no such effect.
+func TestOpenedGateRamps(t *testing.T) {
+	for wait, want := range map[time.Duration]time.Duration{
+		50 * time.Millisecond: time.Second, 8 * time.Second: 4 * time.Second, time.Hour: 10 * time.Second,
+	} {
+		var g Gate
+		g.Refuse(noon, after(wait), 0)
+		if got := g.RampEnds().Sub(g.OpensAt()); got != want {
+			t.Errorf("after a wait of %v the ramp lasts %v, want %v", wait, got, want)
+		}
+		g.Succeed(noon.Add(2), noon.Add(1))
+		if !g.RampEnds().IsZero() {
+			t.Error("a gate that a success has opened ramps")
+		}
 	}
 }
 
