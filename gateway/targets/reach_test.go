@@ -32,13 +32,28 @@ func (w *world) halfOpen() {
 	w.now = w.reg.base.Add(time.Duration(w.state(0, 0).outUntil.Load()) + time.Second)
 }
 
-// What probes mean to health: each row, what happened and what is left.
+// A reachCase is what happened, and what health then says is left.
+type reachCase struct {
+	name  string
+	setup func(w *world)
+	want  Availability
+}
+
+func checkReach(t *testing.T, cases []reachCase) {
+	t.Helper()
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1, 1).passive(1).probed()
+			c.setup(w)
+			if got := w.reg.Serves(w.now, w.request("")); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 func TestProbesTellHealthWhatTrafficDoesNot(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		setup func(w *world)
-		want  Availability
-	}{
+	checkReach(t, []reachCase{
 		{"never probed counts as available", func(*world) {}, OwnAvailable},
 		{"a failed probe must be confirmed", func(w *world) { w.probe(ownOrigin, "refused") }, OwnAvailable},
 		{"two in a row count", func(w *world) { w.probe(ownOrigin, "refused", "refused") }, PassiveOnly},
@@ -49,6 +64,59 @@ func TestProbesTellHealthWhatTrafficDoesNot(t *testing.T) {
 			w.probe(passiveOrigin, "refused", "refused")
 		}, None},
 		{"one is enough where the last request failed", func(w *world) { w.call("a", broke); w.probe(ownOrigin, "refused") }, PassiveOnly},
+		{"a newer success of a request wins", func(w *world) {
+			w.probe(ownOrigin, "refused", "refused")
+			w.sleep(time.Second)
+			w.call("a", worked)
+		}, OwnAvailable},
+		{"an older success does not", func(w *world) {
+			w.call("a", worked)
+			w.sleep(time.Second)
+			w.probe(ownOrigin, "refused", "refused")
+		}, PassiveOnly},
+		{"gated although it answers probes", func(w *world) { w.gate(0, 0, time.Minute); w.probe(ownOrigin, "") }, PassiveOnly},
+		{"all gated", func(w *world) { w.gate(0, 0, time.Minute); w.gate(1, 0, time.Minute) }, AllThrottled},
+		{"all gated, and gone", func(w *world) {
+			w.gate(0, 0, time.Minute)
+			w.gate(1, 0, time.Minute)
+			w.probe(ownOrigin, "refused", "refused")
+			w.probe(passiveOrigin, "refused", "refused")
+		}, None},
+	})
+}
+
+// A target that failed counts once something has succeeded since its open time.
+func TestHalfOpenIsNotAvailableUntilSomethingSucceeded(t *testing.T) {
+	checkReach(t, []reachCase{
+		{"half-open is not available", func(w *world) { w.halfOpen() }, PassiveOnly},
+		{"half-open, probed before its time was over", func(w *world) {
+			w.eject(0, 0)
+			w.probe(ownOrigin, "")
+			w.now = w.reg.base.Add(time.Duration(w.state(0, 0).outUntil.Load()) + time.Second)
+		}, PassiveOnly},
+		{"half-open, probed since", func(w *world) { w.halfOpen(); w.probe(ownOrigin, "") }, OwnAvailable},
+		{"half-open, served since", func(w *world) { w.halfOpen(); w.call("a", worked) }, OwnAvailable},
+		{"half-open where nobody probes", func(w *world) { w.reg.SetProbed(nil); w.halfOpen() }, OwnAvailable},
+		{"open, although it answers probes", func(w *world) { w.eject(0, 0); w.probe(ownOrigin, "") }, PassiveOnly},
+		{"half-open for the only client", func(w *world) {
+			for range 5 {
+				w.call("alone", broke)
+			}
+			w.sleep(time.Minute)
+		}, PassiveOnly},
+		{"half-open for the only client, probed since", func(w *world) {
+			for range 5 {
+				w.call("alone", broke)
+			}
+			w.sleep(time.Minute)
+			w.probe(ownOrigin, "")
+		}, OwnAvailable},
+	})
+}
+
+// What was lost of late is believed less.
+func TestAnEndpointThatFlapsMustBeReachedForAWhile(t *testing.T) {
+	checkReach(t, []reachCase{
 		{"one is enough soon after a return", func(w *world) {
 			w.probe(ownOrigin, "refused", "refused", "")
 			w.sleep(time.Minute)
@@ -76,56 +144,7 @@ func TestProbesTellHealthWhatTrafficDoesNot(t *testing.T) {
 			w.sleep(flapsWithin + time.Second)
 			w.probe(ownOrigin, "refused")
 		}, OwnAvailable},
-		{"a newer success of a request wins", func(w *world) {
-			w.probe(ownOrigin, "refused", "refused")
-			w.sleep(time.Second)
-			w.call("a", worked)
-		}, OwnAvailable},
-		{"an older success does not", func(w *world) {
-			w.call("a", worked)
-			w.sleep(time.Second)
-			w.probe(ownOrigin, "refused", "refused")
-		}, PassiveOnly},
-		{"half-open is not available", func(w *world) { w.halfOpen() }, PassiveOnly},
-		{"half-open, probed before its time was over", func(w *world) {
-			w.eject(0, 0)
-			w.probe(ownOrigin, "")
-			w.now = w.reg.base.Add(time.Duration(w.state(0, 0).outUntil.Load()) + time.Second)
-		}, PassiveOnly},
-		{"half-open, probed since", func(w *world) { w.halfOpen(); w.probe(ownOrigin, "") }, OwnAvailable},
-		{"half-open, served since", func(w *world) { w.halfOpen(); w.call("a", worked) }, OwnAvailable},
-		{"half-open where nobody probes", func(w *world) { w.reg.SetProbed(nil); w.halfOpen() }, OwnAvailable},
-		{"open, although it answers probes", func(w *world) { w.eject(0, 0); w.probe(ownOrigin, "") }, PassiveOnly},
-		{"half-open for the only client", func(w *world) {
-			for range 5 {
-				w.call("alone", broke)
-			}
-			w.sleep(time.Minute)
-		}, PassiveOnly},
-		{"half-open for the only client, probed since", func(w *world) {
-			for range 5 {
-				w.call("alone", broke)
-			}
-			w.sleep(time.Minute)
-			w.probe(ownOrigin, "")
-		}, OwnAvailable},
-		{"gated although it answers probes", func(w *world) { w.gate(0, 0, time.Minute); w.probe(ownOrigin, "") }, PassiveOnly},
-		{"all gated", func(w *world) { w.gate(0, 0, time.Minute); w.gate(1, 0, time.Minute) }, AllThrottled},
-		{"all gated, and gone", func(w *world) {
-			w.gate(0, 0, time.Minute)
-			w.gate(1, 0, time.Minute)
-			w.probe(ownOrigin, "refused", "refused")
-			w.probe(passiveOrigin, "refused", "refused")
-		}, None},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, 1, 1).passive(1).probed()
-			c.setup(w)
-			if got := w.reg.Serves(w.now, w.request("")); got != c.want {
-				t.Errorf("got %v, want %v", got, c.want)
-			}
-		})
-	}
+	})
 }
 
 // A probe changes what health says and nothing else: the next request goes where
