@@ -69,10 +69,11 @@ func TestTheHoldBeginsAnewWithEachBadLook(t *testing.T) {
 func TestEachFallSoonAfterARiseDoublesTheHold(t *testing.T) {
 	c := newClock()
 	c.m.Evaluate(well())
-	for i, want := range []time.Duration{8, 16, 32, 64, 128, 256, 300, 300} {
+	for i, seconds := range []int{8, 16, 32, 64, 128, 256, 300, 300} {
+		want := time.Duration(seconds) * time.Second
 		c.hold(left(health.None), 2*time.Minute)
-		if got := c.until(health.Pass, well(), time.Hour); got != want*time.Second+health.Period {
-			t.Errorf("rise %d after %v, want %v s", i, got, int(want))
+		if got := c.until(health.Pass, well(), time.Hour); got != want+health.Period {
+			t.Errorf("rise %d after %v, want %v and a period", i, got, want)
 		}
 		c.hold(well(), time.Minute)
 	}

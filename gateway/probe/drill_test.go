@@ -112,8 +112,8 @@ func (w *world) followFor(g *gateway, c *client, rng *rand.Rand, d time.Duration
 func TestAFlappingBackendFlipsAtMostTwice(t *testing.T) {
 	for _, way := range []int32{refused, silent} {
 		for _, traffic := range []bool{false, true} {
-			for _, half := range []time.Duration{1, 2, 3, 5, 7, 10, 12, 15, 17, 20, 30, 45, 60, 90, 120, 200} {
-				half *= time.Second
+			for _, seconds := range []int{1, 2, 3, 5, 7, 10, 12, 15, 17, 20, 30, 45, 60, 90, 120, 200} {
+				half := time.Duration(seconds) * time.Second
 				flips := flap(t, way, traffic, half)
 				t.Logf("up and down for %v each, silent %v, a client that follows health %v: %d flips in 10 minutes", half, way == silent, traffic, flips)
 				if flips > 2 && half <= 20*time.Second {

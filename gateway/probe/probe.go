@@ -31,7 +31,7 @@ const (
 	ConnectFailed Outcome = "connect"       // no TCP connection in time
 	TLSFailed     Outcome = "tls"           // no TLS session
 	NoAnswer      Outcome = "no_answer"     // sent, and no answer came, or a broken one
-	NoCredential  Outcome = "no_credential" // there is nothing to send; nothing was sent
+	NoCredential  Outcome = "no_credential" //nolint:gosec // the word, not one: there is nothing to send, and nothing was sent
 	Unknown       Outcome = "unknown"       // given up, or a fault of this machine: says nothing of the backend
 )
 

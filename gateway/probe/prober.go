@@ -70,7 +70,7 @@ func (p *Prober) follow(now time.Time) {
 	p.waiting = p.waiting[:0]
 	for origin, e := range next {
 		e.known = now
-		due := now.Add(p.cfg.IdleAfter + time.Duration(rand.Int64N(int64(spread)))) //nolint:gosec // nothing secret
+		due := now.Add(p.cfg.IdleAfter + time.Duration(rand.Int64N(int64(spread))))
 		if old := p.endpoints[origin]; old != nil {
 			e.known, e.failed, due = old.known, old.failed, old.due
 		}
@@ -168,5 +168,5 @@ func (p *Prober) every(least time.Duration) time.Duration {
 
 // jitter takes up to a fifth away, so that gateways do not probe in step.
 func jitter(d time.Duration) time.Duration {
-	return d - time.Duration(rand.Int64N(int64(d)/5+1)) //nolint:gosec // nothing secret
+	return d - time.Duration(rand.Int64N(int64(d)/5+1))
 }
