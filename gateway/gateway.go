@@ -32,6 +32,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
@@ -72,6 +73,7 @@ type gateway struct {
 	proxy       *proxy.Proxy
 	follower    *follow.Follower
 	machine     *health.Machine
+	prober      *probe.Prober
 	inflight    lifecycle.Inflight
 	metrics     *prometheus.Registry
 	store       *store.Store // nil when the policy comes from a file
@@ -164,6 +166,7 @@ func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
 		stack.Push("etcd client", func(context.Context) error { return g.store.Close() })
 	}
 	g.follower = follow.New(fc)
+	g.prober = g.newProber()
 	g.countChanges()
 	return nil
 }

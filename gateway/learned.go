@@ -52,6 +52,7 @@ type TargetStatus struct {
 	Missing       bool         `json:"deploymentMissing,omitempty"`
 	Suspect       bool         `json:"suspect,omitempty"`
 	PeersOpen     int          `json:"peersWithOpenBreaker,omitempty"`
+	Reach         string       `json:"reach,omitempty"` // what probes know, in words
 }
 
 func (g *gateway) targetStatus(now time.Time) []TargetStatus {
@@ -63,6 +64,7 @@ func (g *gateway) targetStatus(now time.Time) []TargetStatus {
 			GateMS: t.Gate.Milliseconds(), Breaker: t.Breaker.String(), BreakerMS: t.BreakerFor.Milliseconds(),
 			ByClient: t.ByClient, Share: t.Share, InFlight: t.InFlight, PeerInFlight: t.PeerInFlight,
 			FirstByteMS: t.FirstByte.Milliseconds(), IdentityAlarm: t.Identity, Missing: t.Missing, Suspect: t.Suspect, PeersOpen: t.PeersOpen,
+			Reach: t.Reach,
 		})
 	}
 	return out
@@ -75,7 +77,7 @@ func (g *gateway) healthTargets(now time.Time) []health.Target {
 		out = append(out, health.Target{
 			Backend: t.Backend, Deployment: t.Key.Deployment, Region: string(t.Region), Passive: t.Region != g.cfg.Region,
 			Drained: t.Drained, Breaker: t.Breaker.String(), GatedFor: t.Gate,
-			InFlight: t.InFlight + t.PeerInFlight, FirstByte: t.FirstByte,
+			InFlight: t.InFlight + t.PeerInFlight, FirstByte: t.FirstByte, Reach: t.Reach, Unreachable: t.Unreachable,
 		})
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/targets"
 )
 
@@ -88,4 +89,20 @@ func (g *gateway) countChanges() {
 		}
 	})
 	g.registry.OnBudgetSpent(func(route string) { spent.WithLabelValues(route).Inc() })
+}
+
+// newProber keeps health truthful without traffic, and counts what it costs.
+func (g *gateway) newProber() *probe.Prober {
+	probes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stampgate_probes_total", Help: "Probes of idle backends that ended, by outcome.",
+	}, []string{"outcome"})
+	for _, o := range probe.Outcomes() {
+		probes.WithLabelValues(string(o)) // so that each shows before it happens
+	}
+	g.metrics.MustRegister(probes)
+	return probe.New(probe.Config{
+		Region: g.cfg.Region, Registry: g.registry, Snapshot: g.follower.Snapshot, Ask: g.proxy.Probe,
+		Draining: g.isDraining, Count: func(o probe.Outcome) { probes.WithLabelValues(string(o)).Inc() },
+		IdleAfter: targets.IdleAfter,
+	})
 }

@@ -67,6 +67,7 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 func (g *gateway) startParts(work context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return g.credentials.Run(work) })
 	parts.Go(func() error { g.watchHealth(work); return nil })
+	parts.Go(func() error { g.prober.Run(work); return nil })
 	if g.gossip != nil {
 		parts.Go(func() error { return g.runGossip(work) })
 	}

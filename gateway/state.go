@@ -54,7 +54,7 @@ func (g *gateway) observe(now time.Time) health.Inputs {
 	if s == nil {
 		return in
 	}
-	in.PolicyLoaded = true
+	in.PolicyLoaded, in.Policy = true, s.Digest()
 	in.CredentialsUsable = g.credentialsUsable()
 	if rules, ok := s.Stamp(g.cfg.Region); ok {
 		in.Choice = rules.Health

@@ -115,7 +115,7 @@ func adminToken(f explainFlags) (secret.Secret, error) {
 
 func (v *gatewayView) write(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "\nas %s sees it now, by policy %d\n", clean(v.Gateway), v.Policy)
-	t := newTable("ORDER", "TIER", "BACKEND", "DEPLOYMENT", "REGION", "WHY NOT")
+	t := newTable("ORDER", "TIER", "BACKEND", "DEPLOYMENT", "REGION", "WHY NOT, OR WHAT IS KNOWN")
 	last := len(v.Targets) + 1
 	place := func(x gatewayTarget) int {
 		if x.Order == 0 {

@@ -31,11 +31,14 @@ type Target struct {
 	GatedFor   time.Duration // what is left of a throttle; 0 if none
 	InFlight   int
 	FirstByte  time.Duration // average; 0 if unknown
+	Reach      string        // what probes know of it, in words
+	// Unreachable: no probe reached it of late, and no request has succeeded since.
+	Unreachable bool
 }
 
 func (t Target) status() Status {
 	switch {
-	case t.Breaker == "open":
+	case t.Breaker == "open", t.Unreachable:
 		return Fail
 	case t.Drained, t.GatedFor > 0, t.Breaker == "half-open":
 		return Warn
@@ -104,6 +107,7 @@ func targetCheck(t Target, now string) check {
 		ComponentType: "component",
 		Status:        t.status(),
 		Time:          now,
+		Output:        t.Reach,
 		Region:        t.Region,
 		Passive:       t.Passive,
 		Breaker:       t.Breaker,

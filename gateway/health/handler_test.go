@@ -197,6 +197,8 @@ func secretDetail() health.Detail {
 			{Backend: "canary-backend", Deployment: "a", Region: "x", Breaker: "open", InFlight: 3},
 			{Backend: "canary-backend", Deployment: "b", Region: "x", Breaker: "closed", GatedFor: 1500 * time.Microsecond},
 			{Backend: "canary-backend", Deployment: "c", Breaker: "closed", FirstByte: 250 * time.Millisecond},
+			{Backend: "canary-idle", Deployment: "d", Breaker: "closed", Reach: "idle, probed 4 s ago"},
+			{Backend: "canary-gone", Deployment: "e", Breaker: "closed", Reach: "unreachable, canary", Unreachable: true},
 		},
 		Gossip: &health.Gossip{Members: []health.Member{{Name: "canary-peer", State: "alive", PolicySerial: 424242, Ready: health.Pass}}},
 	}
@@ -219,7 +221,7 @@ func TestOnlyTheOperatorSeesDetails(t *testing.T) {
 					t.Errorf("%s with %q: %d %s", path, header, w.Code, w.Body)
 				}
 			}
-			for _, hidden := range []string{"canary", "424242", "breaker", "gossip", "passive", "serial", "required"} {
+			for _, hidden := range []string{"canary", "424242", "breaker", "gossip", "passive", "serial", "required", "probe", "unreachable"} {
 				if strings.Contains(anonymous.Body.String(), hidden) {
 					t.Errorf("%s shows %q to anyone: %s", path, hidden, anonymous.Body)
 				}
@@ -253,6 +255,11 @@ func checkDetails(t *testing.T, d doc) {
 	// A gate of 1.5 ms is not over after 1 ms: rounded up.
 	if targets[1]["gatedForMs"] != 2.0 || targets[2]["firstByteMs"] != 250.0 || targets[0]["breaker"] != "open" {
 		t.Errorf("targets: %v", targets)
+	}
+	for backend, want := range map[string][2]any{"canary-idle": {"pass", "idle, probed 4 s ago"}, "canary-gone": {"fail", "unreachable, canary"}} {
+		if c := d.Checks[backend+":targets"][0]; c["status"] != want[0] || c["output"] != want[1] {
+			t.Errorf("%s: %v, want %v", backend, c, want)
+		}
 	}
 	if s := d.Checks["policy:serial"][0]["observedValue"]; s != 424242.0 {
 		t.Errorf("serial %v", s)

@@ -19,7 +19,8 @@ const (
 	// Period is how often the gateway evaluates.
 	Period = 500 * time.Millisecond
 	// badToFall and goodToRise damp every answer but a drain's: with Period, a
-	// fault shows within 1.5 s and its end within 1 s.
+	// fault shows within 1.5 s, and what only this gateway needs rises within 1 s.
+	// What depends on backends rises later, see damper.
 	badToFall  = 3
 	goodToRise = 2
 	// staleAfter is the age at which an evaluation is no longer believed: ten
@@ -91,6 +92,9 @@ type Inputs struct {
 	Now time.Time
 	// PolicyLoaded: a policy is in force. How old it is does not matter.
 	PolicyLoaded bool
+	// Policy names the policy in force, such as by its digest. Another one begins
+	// anew: what changes with it is no flapping.
+	Policy string
 	// CredentialsUsable: for at least one backend there is a credential.
 	CredentialsUsable bool
 	// Draining: this gateway takes no new work.

@@ -94,8 +94,14 @@ func (m *Machine) Run(ctx context.Context, observe func(now time.Time) Inputs) {
 func (m *Machine) Evaluate(in Inputs) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ready.next(in.ready())
-	m.stamp.next(in.stamp())
+	if in.Policy != m.last.Policy {
+		m.stamp.forget()
+		for _, r := range m.routes {
+			r.forget()
+		}
+	}
+	m.ready.next(in.Now, in.ready(), false)
+	m.stamp.next(in.Now, in.stamp(), true)
 	m.evaluateRoutes(&in)
 	if !m.began && !in.PolicyLoaded {
 		// Still starting: nothing is known yet, so that the first policy
@@ -136,7 +142,7 @@ func (m *Machine) evaluateRoutes(in *Inputs) {
 			m.routes[r.Name] = st
 		}
 		st.required, st.left = r.Required, r.Availability
-		st.next(min(in.ready(), r.status(in.Choice)))
+		st.next(in.Now, min(in.ready(), r.status(in.Choice)), true)
 	}
 	maps.DeleteFunc(m.routes, func(name string, _ *routeState) bool { return !seen[name] })
 }
@@ -178,37 +184,3 @@ func (m *Machine) publish() {
 	}
 	m.now.Store(p)
 }
-
-// A damper follows a status with reluctance: three bad evaluations in a row to
-// fall, two good ones to rise, the first one decides at once. Pass and warn are
-// both good and replace each other freely.
-type damper struct {
-	shown   Status
-	decided bool
-	against int // evaluations in a row that contradict what is shown
-}
-
-func (d *damper) next(s Status) {
-	if !d.decided {
-		d.shown, d.decided = s, true
-		return
-	}
-	if s.Good() == d.shown.Good() {
-		d.shown, d.against = s, 0
-		return
-	}
-	d.against++
-	if d.against >= d.need() {
-		d.shown, d.against = s, 0
-	}
-}
-
-func (d *damper) need() int {
-	if d.shown.Good() {
-		return badToFall
-	}
-	return goodToRise
-}
-
-// fail skips the damping. To rise again takes two good evaluations.
-func (d *damper) fail() { *d = damper{shown: Fail, decided: true} }

@@ -23,6 +23,8 @@ type Registry struct {
 	drains atomic.Pointer[drains]
 	hooks  atomic.Pointer[hooks]
 
+	reaches reaches // what probes know, for health alone
+
 	mu sync.Mutex // serialises changes of view; never held across a call out
 }
 

@@ -32,6 +32,8 @@ type TargetStatus struct {
 	Drained      bool          // by an order on its backend or its region
 	Suspect      bool          // its last outcome was a failure
 	PeersOpen    int           // peers whose breaker is not closed
+	Reach        string        // what probes have to do with it, in words; "" if nothing
+	Unreachable  bool          // by the last probes, and no request has succeeded since
 }
 
 // Available reports whether a request would be sent to the target.
@@ -46,6 +48,7 @@ func (r *Registry) Status(now time.Time) []TargetStatus {
 	d := r.drains.Load()
 	for _, st := range r.view.Load().states {
 		s := st.status(now, at)
+		s.Reach, s.Unreachable = r.reachText(st, now)
 		if t := st.target.Load(); t != nil {
 			s.Backend, s.Region = t.Backend, t.Region()
 			s.Drained = d != nil && d.excludes(t, true)
@@ -105,8 +108,9 @@ func (a Availability) String() string {
 }
 
 // Serves tells what a route can expect now, for health. The request's Client and
-// Stateless do not matter. A target whose breaker waits for a probe counts as one
-// that can serve: only traffic can tell, and none comes to a stamp that says no.
+// Stateless do not matter. A target whose breaker waits for a test counts as one
+// that can serve only once something has succeeded there, a probe at the least;
+// where nobody probes it counts at once, for none comes to a stamp that says no.
 func (r *Registry) Serves(now time.Time, req Request) Availability {
 	s := r.Begin(req)
 	s.look(now)
@@ -117,7 +121,7 @@ func (r *Registry) Serves(now time.Time, req Request) Availability {
 			continue
 		}
 		for j, st := range t.states {
-			switch st.serves(now, s.healthBlocked(t, j)) {
+			switch s.serves(st, s.healthBlocked(t, j)) {
 			case gated:
 				throttled = true
 			case fine:
@@ -152,8 +156,26 @@ func (s *Selection) healthBlocked(t *tier, j int) reason {
 	}
 }
 
-// serves adds the breaker of a client that is alone on the target.
-func (st *state) serves(now time.Time, why reason) reason {
+// serves adds what health alone looks at: the breaker of a client that is alone
+// on the target, and what probes know. One that cannot be reached is out for more
+// than a gate, and one that failed must have proved itself.
+func (s *Selection) serves(st *state, why reason) reason {
+	if why != fine && why != gated {
+		return why
+	}
+	rc, probed := s.reg.reachOf(st.key.Origin)
+	if probed && rc.unreachable(st.succeeded.Load()) {
+		return ejected
+	}
+	if why == fine && probed && st.notProven(s.now, rc) {
+		return ejected
+	}
+	return st.alone(s.now, why)
+}
+
+// alone says what the only client that uses the target finds, where that is not
+// fine.
+func (st *state) alone(now time.Time, why reason) reason {
 	if why != fine || st.clientsOut.Load() == 0 {
 		return why
 	}
@@ -191,7 +213,9 @@ func (r *Registry) Explain(now time.Time, req Request) []Explanation {
 	for i := range s.plan.tiers {
 		t := &s.plan.tiers[i]
 		for j := range t.states {
-			all = append(all, s.explain(i, j))
+			e := s.explain(i, j)
+			e.addReach(r.reachText(t.states[j], now))
+			all = append(all, e)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Explanation) int {

@@ -52,6 +52,8 @@ func mayImport() map[string][]string {
 			"geo", "stamp", "gateway",
 			"controlplane/policy", "controlplane/store", "controlplane/signing",
 		},
+		// It decides when to probe and opens no connection itself.
+		"gateway/probe": {"geo", "controlplane/policy"},
 		// The simulator stands for Azure: it shares no code with what it tests.
 		"loadtest": {"geo", "stamp", "loadtest"},
 	}

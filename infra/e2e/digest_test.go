@@ -69,10 +69,10 @@ func TestDigestSparesGatedTargetOfTheOtherStamp(t *testing.T) {
 	std.ClearRecords()
 	ptu.ClearRecords()
 	served(t, s, sweden, 20, "westeurope")
-	if n := len(std.Records()); n != 0 {
+	if n := len(calls(std)); n != 0 {
 		t.Errorf("the gated target got %d requests of 20", n)
 	}
-	if n := len(ptu.Records()); n != 20 {
+	if n := len(calls(ptu)); n != 20 {
 		t.Errorf("the other target got %d requests, want 20", n)
 	}
 }
@@ -85,7 +85,7 @@ func TestWithoutDigestOneRefusalTeaches(t *testing.T) {
 	setFault(t, s, "westeurope-std", azuresim.Fault{Kind: azuresim.FaultThrottle, RetryAfter: "60"})
 	regionDown(t, s, "swedencentral")
 	served(t, s, sweden, 20, "westeurope")
-	if n := len(s.Sim.Instance("westeurope-std").Records()); n != 1 {
+	if n := len(calls(s.Sim.Instance("westeurope-std"))); n != 1 {
 		t.Errorf("the gated target got %d requests of 20, want the one that taught", n)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"text/template"
 	"time"
@@ -363,11 +364,19 @@ func (s *Stack) AwaitPolicy(serial uint64) {
 	}
 }
 
-// Arrived counts the requests that reached any simulated instance.
-func (s *Stack) Arrived() (n uint64) {
+// Arrived counts the requests that reached any simulated instance, without the
+// free probes of idle ones, which carry nothing of a client.
+func (s *Stack) Arrived() (n int) {
 	for _, region := range s.Options.Regions {
 		ptu, std := instances(region)
-		n += s.Sim.Instance(ptu).Requests() + s.Sim.Instance(std).Requests()
+		for _, i := range []*azuresim.Instance{s.Sim.Instance(ptu), s.Sim.Instance(std)} {
+			n += int(i.Requests()) - len(Probes(i.Records()))
+		}
 	}
 	return n
+}
+
+// Probes are the free probes among the records.
+func Probes(records []azuresim.Record) []azuresim.Record {
+	return slices.DeleteFunc(records, func(r azuresim.Record) bool { return r.Operation != "Models_List" })
 }

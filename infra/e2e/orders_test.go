@@ -128,7 +128,7 @@ func TestDrainBackend(t *testing.T) {
 			t.Errorf("%s: /health/stamp answers %d though another backend serves", g.Name, code)
 		}
 	}
-	if n := len(ptu.Records()); n != 0 {
+	if n := len(calls(ptu)); n != 0 {
 		t.Errorf("the drained backend got %d new requests", n)
 	}
 	for range s.Gateways {
@@ -140,7 +140,7 @@ func TestDrainBackend(t *testing.T) {
 	for _, g := range s.Gateways {
 		served(t, s, g, 1, "swedencentral")
 	}
-	if n := len(ptu.Records()); n != len(s.Gateways) {
+	if n := len(calls(ptu)); n != len(s.Gateways) {
 		t.Errorf("after undrain the backend got %d requests, want %d", n, len(s.Gateways))
 	}
 }
@@ -229,7 +229,7 @@ func TestOrdersWithoutEtcd(t *testing.T) {
 	if !target(s, g, "swedencentral-ptu").Drained || !hasOrder(s, g, long.ID) {
 		t.Error("a restart without etcd has lost an order")
 	}
-	ptu := s.Sim.Instance("swedencentral-ptu").Requests()
+	ptu := len(calls(s.Sim.Instance("swedencentral-ptu")))
 	s.Await("the short order ends", func() bool { return !target(s, g, "swedencentral-std").Drained })
 	if late := time.Since(short.Expires); late < 0 {
 		t.Errorf("the short order ended %v before its time", -late)
@@ -240,7 +240,7 @@ func TestOrdersWithoutEtcd(t *testing.T) {
 		t.Errorf("the orders in force are %+v, want the long one alone", s.Status(g).Orders)
 	}
 	served(t, s, g, 3, "swedencentral")
-	if s.Sim.Instance("swedencentral-ptu").Requests() != ptu {
+	if len(calls(s.Sim.Instance("swedencentral-ptu"))) != ptu {
 		t.Error("the backend that is drained for an hour was used")
 	}
 }

@@ -84,7 +84,7 @@ func TestReplyHeadersAndCredentials(t *testing.T) {
 	if resp.Header.Get("x-request-id") == "" || resp.Header.Get("x-ms-region") == "" {
 		t.Error("x-request-id or x-ms-region is missing")
 	}
-	records := s.Sim.Instance("swedencentral-ptu").Records()
+	records := calls(s.Sim.Instance("swedencentral-ptu"))
 	if len(records) != 1 || records[0].Credential != azuresim.CredentialAPIKey {
 		t.Fatalf("records = %+v, want one with our api-key", records)
 	}
@@ -106,8 +106,8 @@ func TestP1ClientOfAnotherBoundary(t *testing.T) {
 	}
 	for _, region := range s.Options.Regions {
 		for _, kind := range []string{"-ptu", "-std"} {
-			if i := s.Sim.Instance(string(region) + kind); i.Requests() != 0 || len(i.Records()) != 0 {
-				t.Errorf("%s%s got %d requests", region, kind, i.Requests())
+			if n := len(calls(s.Sim.Instance(string(region) + kind))); n != 0 {
+				t.Errorf("%s%s got %d requests", region, kind, n)
 			}
 		}
 	}
@@ -159,7 +159,7 @@ func TestClientGoneCancelsBackend(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	s.Await("the backend notices", func() bool { return backend.InFlight() == 0 })
-	if r := backend.Records(); r[0].Outcome == azuresim.OutcomeFinished {
+	if r := calls(backend); r[0].Outcome == azuresim.OutcomeFinished {
 		t.Errorf("the backend finished its answer: %+v", r[0])
 	}
 }

@@ -24,7 +24,7 @@ func TestOneHalfOpenProbePerStamp(t *testing.T) {
 	}
 	tr.more(s, 30)
 	allOpen := time.Now()
-	probes := func() []azuresim.Record { return after(ptu.Records(), allOpen) }
+	probes := func() []azuresim.Record { return after(calls(ptu), allOpen) }
 	s.Await("the first probe", func() bool { return len(probes()) > 0 })
 	// A second round cannot begin yet: a breaker is open for at least 5 s.
 	first := probes()[0].Start

@@ -25,7 +25,7 @@ func throttleOnce(t testing.TB, s *e2e.Stack, tr *traffic) throttling {
 		s.Await(g.Name+" gates the target", func() bool { return target(s, g, "swedencentral-ptu").GateMS > 0 })
 	}
 	tr.more(s, 30) // what was decided before the last gateway heard has arrived
-	records := ptu.Records()
+	records := calls(ptu)
 	var refused time.Time
 	for _, r := range records {
 		if r.Status == 429 {
@@ -66,7 +66,7 @@ func TestP5ThrottleIsKnownToTheStamp(t *testing.T) {
 	ptu := s.Sim.Instance("swedencentral-ptu")
 	ptu.ClearRecords()
 	tr.more(s, 150)
-	if n := len(ptu.Records()); n != 0 {
+	if n := len(calls(ptu)); n != 0 {
 		t.Errorf("the gated target got %d requests", n)
 	}
 	tr.wantAllServed(t)

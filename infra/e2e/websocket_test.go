@@ -130,7 +130,7 @@ func TestRealtimeSession(t *testing.T) {
 			t.Error(err)
 		}
 		s.Await("the session is recorded", func() bool { return strings.Count(log.String(), `"operation":"realtime"`) == n+1 })
-		records := backend.Records()
+		records := calls(backend)
 		r := records[len(records)-1]
 		if r.Deployment != "realtime" || r.Credential != azuresim.CredentialAPIKey || !r.Finished() || r.CloseCode != 1000 {
 			t.Errorf("record %+v", r)
@@ -264,7 +264,7 @@ func TestDrainEndsSessionsInOrder(t *testing.T) {
 	}
 	<-stopped
 	s.Await("the backend's side is closed", func() bool { return backend.InFlight() == 0 })
-	if r := backend.Records()[0]; r.CloseCode != 1001 || !r.Finished() {
+	if r := calls(backend)[0]; r.CloseCode != 1001 || !r.Finished() {
 		t.Errorf("record %+v", r)
 	}
 }
