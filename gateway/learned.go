@@ -50,6 +50,10 @@ type TargetStatus struct {
 	FirstByteMS   int64        `json:"firstByteMs,omitempty"`
 	IdentityAlarm bool         `json:"identityAlarm,omitempty"`
 	Missing       bool         `json:"deploymentMissing,omitempty"`
+	Retired       bool         `json:"modelRetired,omitempty"`
+	Forbidden     bool         `json:"operationForbidden,omitempty"` // some operation, to our identity
+	OtherModel    string       `json:"otherModel,omitempty"`         // what answers call it, where it is not the route's
+	Avoided       bool         `json:"avoided,omitempty"`            // for that
 	Suspect       bool         `json:"suspect,omitempty"`
 	PeersOpen     int          `json:"peersWithOpenBreaker,omitempty"`
 	Reach         string       `json:"reach,omitempty"` // what probes know, in words
@@ -64,6 +68,7 @@ func (g *gateway) targetStatus(now time.Time) []TargetStatus {
 			GateMS: t.Gate.Milliseconds(), Breaker: t.Breaker.String(), BreakerMS: t.BreakerFor.Milliseconds(),
 			ByClient: t.ByClient, Share: t.Share, InFlight: t.InFlight, PeerInFlight: t.PeerInFlight,
 			FirstByteMS: t.FirstByte.Milliseconds(), IdentityAlarm: t.Identity, Missing: t.Missing, Suspect: t.Suspect, PeersOpen: t.PeersOpen,
+			Retired: t.Retired, Forbidden: t.Forbidden, OtherModel: t.OtherModel, Avoided: t.Avoided,
 			Reach: t.Reach,
 		})
 	}

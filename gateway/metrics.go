@@ -16,7 +16,7 @@ import (
 type collector struct {
 	gateway *gateway
 
-	gate, breaker, identity, missing, inFlight, serial, refused, draining *prometheus.Desc
+	gate, breaker, identity, missing, retired, forbidden, model, inFlight, serial, refused, draining *prometheus.Desc
 }
 
 func newCollector(g *gateway) *collector {
@@ -27,15 +27,18 @@ func newCollector(g *gateway) *collector {
 		return prometheus.NewDesc("stampgate_"+name, help, nil, nil)
 	}
 	return &collector{
-		gateway:  g,
-		gate:     target("gate_remaining_seconds", "Time until the target's throttle gate opens, in seconds; 0 = open."),
-		breaker:  target("breaker_open", "1 while the target's breaker lets nothing or only tests through."),
-		identity: target("identity_alarm", "1 while the backend refuses the gateway's credential."),
-		missing:  target("deployment_missing", "1 while the backend says that the deployment does not exist."),
-		inFlight: target("in_flight_requests", "Requests of this gateway that run on the target."),
-		serial:   own("policy_serial", "Serial of the policy in force; 0 = none."),
-		refused:  own("policy_refused_serial", "Serial of the newest policy that was refused; 0 = none."),
-		draining: own("draining", "1 while the gateway takes no new work."),
+		gateway:   g,
+		gate:      target("gate_remaining_seconds", "Time until the target's throttle gate opens, in seconds; 0 = open."),
+		breaker:   target("breaker_open", "1 while the target's breaker lets nothing or only tests through."),
+		identity:  target("identity_alarm", "1 while the backend refuses the gateway's credential."),
+		missing:   target("deployment_missing", "1 while the backend says that the deployment does not exist."),
+		retired:   target("model_retired", "1 while the backend says that the deployment's model is no longer served."),
+		forbidden: target("operation_forbidden", "1 while the backend forbids some operation to the gateway's identity."),
+		model:     target("model_mismatch", "1 while the deployment answers as another model than its route's."),
+		inFlight:  target("in_flight_requests", "Requests of this gateway that run on the target."),
+		serial:    own("policy_serial", "Serial of the policy in force; 0 = none."),
+		refused:   own("policy_refused_serial", "Serial of the newest policy that was refused; 0 = none."),
+		draining:  own("draining", "1 while the gateway takes no new work."),
 	}
 }
 
@@ -53,6 +56,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.breaker, oneIf(t.Breaker != breaker.Closed), b, d)
 		gauge(c.identity, oneIf(t.Identity), b, d)
 		gauge(c.missing, oneIf(t.Missing), b, d)
+		gauge(c.retired, oneIf(t.Retired), b, d)
+		gauge(c.forbidden, oneIf(t.Forbidden), b, d)
+		gauge(c.model, oneIf(t.OtherModel != ""), b, d)
 		gauge(c.inFlight, float64(t.InFlight), b, d)
 	}
 	s := c.gateway.follower.State()
@@ -74,7 +80,7 @@ func oneIf(yes bool) float64 {
 func (g *gateway) countChanges() {
 	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "stampgate_target_transitions_total",
-		Help: "Transitions of targets, by backend, deployment, machine (gate, breaker, identity, deployment) and new state.",
+		Help: "Transitions of targets, by backend, deployment, machine (gate, breaker, identity, deployment, retirement, operation, model) and new state.",
 	}, []string{"backend", "deployment", "machine", "to"})
 	spent := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "stampgate_retry_budget_spent_total", Help: "Retries that were refused because the route's budget was spent.",

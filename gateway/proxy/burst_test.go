@@ -21,7 +21,7 @@ import (
 type region struct {
 	urls  []string
 	delay atomic.Int64 // of an answer, ns
-	reset bool          // break off instead of answering 500
+	reset bool         // break off instead of answering 500
 	hits  atomic.Int64
 	down  atomic.Bool
 

@@ -244,6 +244,7 @@ func (st *state) publishBreakers(now time.Time) {
 		}
 	}
 	st.unproven.Store(unproven)
+	st.held.Store(len(st.exclusions) > 0)
 	st.clientsOut.Store(clients)
 	st.rampFrom.Store(st.since(readmitted))
 	st.outFor.Store(uint32(outFor))

@@ -50,12 +50,14 @@ type state struct {
 	ownGate      atomic.Int64  // it opens by refusals seen here
 	gateRampTo   atomic.Int64  // what an opened gate lets through grows until then
 	claimDue     atomic.Int64  // peers' word alone gates, and may be tested then; always: it does not
+	unsettled    atomic.Bool   // a success has something to change at the gate
 	testAt       atomic.Int64  // a long gate may be tested; always: not
 	outUntil     atomic.Int64  // breaker and exclusions let nobody through before
 	outFor       atomic.Uint32 // the aspect of which that is
 	outSince     atomic.Int64  // when that last moved to a later time
 	unproven     atomic.Bool   // one of them is not closed: after outUntil, tests only
 	clientsOut   atomic.Uint64 // clients that must ask under the lock, by hash modulo 64
+	held         atomic.Bool   // there are exclusions, be they closed
 	alarm        atomic.Bool   // our own credential was refused, and not accepted since
 	rampFrom     atomic.Int64  // readmitted; never: not of late
 	suspectUntil atomic.Int64  // never: the last outcome was no failure
@@ -128,6 +130,7 @@ func (st *state) since(t time.Time) int64 {
 func (st *state) publish(now time.Time) {
 	st.gatedUntil.Store(st.since(st.gate.OpensAt()))
 	st.ownGate.Store(st.since(st.gate.OwnOpensAt()))
+	st.unsettled.Store(!st.gate.Settled(now))
 	st.gateRampTo.Store(st.since(st.gate.RampEnds()))
 	switch claimed := st.gate.Claimed(now); {
 	case !claimed || st.claim:

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/gateway/budget"
 )
 
@@ -124,7 +125,28 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 			st.latency(t.stream).add(at, now.Sub(t.started))
 		}
 	}
+	if o.Kind == Success && t.ordinary(o) {
+		st.mu.Lock()
+		st.health.Observe(now, t.admitted.health, breaker.Good, t.draw)
+		st.mu.Unlock()
+		return
+	}
 	t.change(now, func() { t.learn(now, o) })
+}
+
+// ordinary reports whether a success changes nothing but the count of successes:
+// nothing gates the target or sets it aside, and its model has not changed. It is
+// what nearly every answer is.
+func (t *Ticket) ordinary(o Outcome) bool {
+	st := t.state
+	if st.unsettled.Load() || st.unproven.Load() || st.clientsOut.Load() != 0 || st.alarm.Load() || st.held.Load() || st.sizes.live.Load() != nil || t.plan.large.live.Load() != nil {
+		return false
+	}
+	if t.admitted.claim || t.admitted.against || t.admitted.probe() {
+		return false
+	}
+	known := st.served.Load()
+	return o.Model == "" || known != nil && known.model == o.Model && known.target == st.target.Load()
 }
 
 // learn feeds the machines. The caller holds the state's mutex.

@@ -187,6 +187,12 @@ func (g *Gate) Succeed(now, started time.Time) bool {
 	return g.lift(now)
 }
 
+// Settled reports whether a success has nothing to change: no refusal and no
+// disproved word of a peer is remembered.
+func (g *Gate) Settled(now time.Time) bool {
+	return g.Open(now) && g.guess == 0 && g.strikes == 0 && !now.Before(g.deaf)
+}
+
 // Claimed reports whether the gate is closed by what peers say alone: no refusal
 // seen here holds it.
 func (g *Gate) Claimed(now time.Time) bool {
