@@ -132,14 +132,14 @@ func (r *Registry) doubted(key policy.Key) bool {
 	return st != nil && st.failed.Load() > st.succeeded.Load()
 }
 
-// Used returns when a request of this gateway last taught something of the
-// target, the zero time if none has, and whether one runs there now.
+// Used returns when a request of this gateway last ended at the target, however,
+// the zero time if none has, and whether one runs there now.
 func (r *Registry) Used(key policy.Key) (last time.Time, running bool) {
 	st := r.view.Load().states[key]
 	if st == nil {
 		return time.Time{}, false
 	}
-	if at := max(st.succeeded.Load(), st.failed.Load()); at != never {
+	if at := st.ended.Load(); at != never {
 		last = r.base.Add(time.Duration(at))
 	}
 	return last, st.inFlight.Load() > 0

@@ -69,6 +69,16 @@ func (s *sizeGates) add(at int64, g sizeGate) {
 	s.live.Store(&next)
 }
 
+// unrefuted reports whether one is in force since the last success of the target:
+// then nobody knows better than the client that was refused.
+func (s *sizeGates) unrefuted(at, succeeded int64) bool {
+	gates := s.live.Load()
+	if gates == nil {
+		return false
+	}
+	return slices.ContainsFunc(*gates, func(g sizeGate) bool { return at < g.until && g.since > succeeded })
+}
+
 // confirmed returns those that are about the size indeed: another request, which
 // began later, was served all the same.
 func (s *sizeGates) confirmed(started int64, client uint64, tokens int) []sizeGate {

@@ -64,6 +64,7 @@ type state struct {
 	trials       atomic.Int32  // requests that find out about a suspicion
 	succeeded    atomic.Int64  // the last success
 	failed       atomic.Int64  // the last failure
+	ended        atomic.Int64  // the last attempt of any end
 	headroom     atomic.Uint32 // share of the limits left, as float32 bits
 	headroomTo   atomic.Int64  // until when that is believed
 
@@ -94,7 +95,7 @@ func newState(base time.Time, key policy.Key) *state {
 	}
 	for _, a := range [...]*atomic.Int64{
 		&st.gatedUntil, &st.ownGate, &st.gateRampTo, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil,
-		&st.succeeded, &st.failed, &st.headroomTo, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
+		&st.succeeded, &st.failed, &st.ended, &st.headroomTo, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
 		&st.peers.testUntil,
 	} {
 		a.Store(never)

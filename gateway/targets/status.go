@@ -151,6 +151,8 @@ func (s *Selection) healthBlocked(t *tier, j int) reason {
 		return gated
 	case why == awaitingOwner:
 		return fine
+	case why == fine && st.sizes.unrefuted(s.at, st.succeeded.Load()):
+		return gated
 	default:
 		return why
 	}

@@ -39,6 +39,14 @@ func TestServes(t *testing.T) {
 			w.eject(0, 0)
 			w.now = w.reg.base.Add(time.Duration(w.state(0, 0).outUntil.Load()))
 		}, OwnAvailable},
+		{"refused to one client more than gates, and nobody served since", "", func(w *world) {
+			w.state(0, 0).sizes.add(w.reg.since(w.now), sizeGate{client: 1, since: w.reg.since(w.now), until: always})
+		}, PassiveOnly},
+		{"and somebody served since", "", func(w *world) {
+			w.state(0, 0).sizes.add(w.reg.since(w.now), sizeGate{client: 1, since: w.reg.since(w.now), until: always})
+			w.sleep(1)
+			w.call("b", worked)
+		}, OwnAvailable},
 		{"drained", "", func(w *world) { w.reg.SetDrained(map[string]bool{"t0-0": true}, nil) }, PassiveOnly},
 		{"a client alone finds it failing", "", func(w *world) {
 			for range 5 {

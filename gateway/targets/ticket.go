@@ -110,6 +110,7 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 		t.begun(now, o.Kind == Success || o.Kind == Rejected, failed)
 	}
 	st.inFlight.Add(-1)
+	st.ended.Store(at)
 	st.noteSignals(at, o.Signals)
 	switch {
 	case o.Kind == Success:
