@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
 // The sizes of a run.
@@ -16,6 +15,7 @@ const (
 	workers       = 4 // that ask at the same time, half of them as each client
 	warmUp        = 8 // requests before a fault that is not there from the start
 	requests      = 200
+	fewRequests   = 48
 	shortRequests = 16
 	// pace is the pause of a worker in the long form: the run then outlasts the
 	// time for which a gateway avoids a target that has failed.
@@ -30,6 +30,14 @@ type reference struct {
 	text                    string
 	plainBytes, streamBytes int
 	opening                 int // bytes of a stream before the end of its first meaningful event
+	// refusals are what an instance says for faults that are to be passed on.
+	refusals map[refused]answer
+}
+
+// refused names a refusal: the bytes depend on both.
+type refused struct {
+	fault string
+	mode  Mode
 }
 
 // measure asks a healthy instance itself.
@@ -43,16 +51,42 @@ func measure(ctx context.Context) (reference, error) {
 	}
 	c := newClient("backend-key")
 	defer c.close()
-	plain, stream := c.ask(ctx, s.inside[0].URL(), Plain), c.ask(ctx, s.inside[0].URL(), Stream)
+	url := s.inside[0].URL()
+	plain, stream, session := c.ask(ctx, url, Plain), c.ask(ctx, url, Stream), c.ask(ctx, url, Session)
+	refusals := refusalsOf(ctx, c, url)
 	if err := s.stop(); err != nil {
 		return ref, err
+	}
+	if !session.complete || session.text != spoken {
+		return ref, fmt.Errorf("a healthy instance's session: %d %q, %w", session.status, session.raw, session.err)
 	}
 	if !plain.complete || !stream.complete || plain.text == "" || plain.text != stream.text {
 		return ref, fmt.Errorf("a healthy instance answered %d %q and %d %q", plain.status, plain.raw, stream.status, stream.raw)
 	}
 	return reference{
-		text: plain.text, plainBytes: len(plain.raw), streamBytes: len(stream.raw), opening: opening(stream.raw),
+		text: plain.text, plainBytes: len(plain.raw), streamBytes: len(stream.raw), opening: opening(stream.raw), refusals: refusals,
 	}, nil
+}
+
+// refusalsOf asks an instance for each refusal that is to be passed on.
+func refusalsOf(ctx context.Context, c *client, url string) map[refused]answer {
+	all := map[refused]answer{}
+	for _, j := range new(Card).plan(classes(reference{}, true)) {
+		if j.rightAnswer() != PassedOn {
+			continue
+		}
+		c.header = http.Header{"X-Sim-Fault": {j.variant.fault}}
+		all[refused{j.variant.fault, j.mode}] = c.ask(ctx, url, j.mode)
+	}
+	return all
+}
+
+// textOf is what a complete answer says.
+func (r reference) textOf(mode Mode) string {
+	if mode == Session {
+		return spoken
+	}
+	return r.text
 }
 
 // carryOut does one job on a stage of its own.
@@ -71,7 +105,7 @@ func carryOut(ctx context.Context, cfg Config, healthy reference, number int, j 
 
 // play warms the gateway up, sets the fault and asks.
 func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) (Row, error) {
-	crowd := newCrowd(s, healthy, j.mode)
+	crowd := newCrowd(s, healthy, j)
 	defer crowd.close()
 	if !j.class.early {
 		crowd.ask(ctx, warmUp, 0)
@@ -79,9 +113,9 @@ func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) 
 			return Row{}, fmt.Errorf("before the fault, %d of %d requests were answered", t.Complete, warmUp)
 		}
 	}
-	before := s.arrived()
+	before := s.lastRecord()
 	if j.faulty > 0 {
-		fault, err := azuresim.ParseFault(j.variant.fault)
+		fault, err := faultFor(j.variant.fault, j.mode)
 		if err != nil {
 			return Row{}, err
 		}
@@ -92,8 +126,11 @@ func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) 
 		}
 	}
 	n, pause := requests, pace
-	if cfg.Short {
+	switch {
+	case cfg.Short:
 		n, pause = shortRequests, 0
+	case j.class.few:
+		n = fewRequests
 	}
 	crowd.ask(ctx, n, pause)
 	for asked := n; j.faulty > 0 && s.struck(j.faulty) == 0 && asked < n*patienceFactor && ctx.Err() == nil; asked += workers {
@@ -101,8 +138,15 @@ func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) 
 	}
 	row := crowd.take()
 	row.Fault, row.Mode, row.Faulty = j.class.name, j.mode, j.faulty
-	row.Arrived, row.Struck, row.Outside = s.arrived()-before, s.struck(j.faulty), s.stray()
+	row.Struck, row.Outside = s.struck(j.faulty), s.stray()
+	seen := s.arrivals(before, j.mode, j.faulty)
+	row.Arrived, row.First, row.MostArrived = seen.Arrived, seen.First, seen.MostArrived
 	row.Problems = append(j.problems(row.Tally), row.Problems...)
+	if j.comesBack {
+		var problems []string
+		row.Back, problems = s.comeBack(ctx, crowd, j)
+		row.Problems = append(row.Problems, problems...)
+	}
 	return row, ctx.Err()
 }
 
@@ -119,16 +163,21 @@ func (s *stage) struck(faulty int) (n int) {
 // A crowd is the clients of a stage.
 type crowd struct {
 	stage   *stage
-	healthy reference
 	mode    Mode
+	right   Right
+	text    string // of a complete answer
+	refusal answer // that is to be passed on
 	clients []*client
 
 	mu  sync.Mutex // guards row
 	row Row
 }
 
-func newCrowd(s *stage, healthy reference, mode Mode) *crowd {
-	c := &crowd{stage: s, healthy: healthy, mode: mode}
+func newCrowd(s *stage, healthy reference, j job) *crowd {
+	c := &crowd{
+		stage: s, mode: j.mode, right: j.rightAnswer(), text: healthy.textOf(j.mode),
+		refusal: healthy.refusals[refused{j.variant.fault, j.mode}],
+	}
 	for _, key := range s.keys {
 		c.clients = append(c.clients, newClient(key))
 	}
@@ -175,12 +224,8 @@ func (c *crowd) count(a answer) {
 	r := &c.row
 	r.Requests++
 	r.Attempts += a.attempts
-	switch {
-	case a.complete && a.text == c.healthy.text:
-		r.Complete++
-	case a.honest():
-		r.Honest++
-	case len(r.Problems) < examples:
+	r.MostAttempts = max(r.MostAttempts, a.attempts)
+	if !r.judge(a, c.right, c.text, c.refusal) && len(r.Problems) < examples {
 		r.Problems = append(r.Problems, fmt.Sprintf("for example: status %d, error %v, %d bytes ending in %q", a.status, a.err, len(a.raw), a.raw[max(0, len(a.raw)-120):]))
 	}
 	if a.firstByte > 0 {

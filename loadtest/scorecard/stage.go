@@ -65,7 +65,8 @@ func start(ctx context.Context, run Gateway, l layout) (*stage, error) {
 // startSim gives each instance an address of its own: a port that an instance
 // gives up while it refuses must not become another's.
 func (s *stage) startSim(ctx context.Context, l layout) error {
-	cfg := azuresim.Config{Latency: azuresim.Latency{Tokens: 5}, HeaderFaults: true}
+	// A healthy answer takes time, so that refusing at once looks like being free.
+	cfg := azuresim.Config{Latency: azuresim.Latency{FirstToken: 20 * time.Millisecond, Tokens: 5}, HeaderFaults: true}
 	for n := range targets + 1 {
 		i := azuresim.InstanceConfig{
 			Name: fmt.Sprintf("target-%d", n+1), Region: "Sweden Central", APIKey: "backend-key",
@@ -73,7 +74,7 @@ func (s *stage) startSim(ctx context.Context, l layout) error {
 			Deployments: []azuresim.DeploymentConfig{{
 				Name: route, Model: "gpt-4o", Version: "2024-11-20",
 				TokensPerMinute: 100_000_000, RequestsPerMinute: 10_000_000,
-			}},
+			}, {Name: sessionRoute, Model: sessionRoute, Version: "2025-08-28"}},
 		}
 		switch {
 		case n == targets:
@@ -123,16 +124,22 @@ backends:
     region: {{.Region}}
     endpoint: {{.URL}}
     credential: {apiKeyFile: {{printf "%q" $.KeyFile}}}
-    deployments: [{name: gpt-4o, model: gpt-4o, version: "2024-11-20", sku: Standard, tokensPerMinute: 450000}]
+    deployments:
+      - {name: gpt-4o, model: gpt-4o, version: "2024-11-20", sku: Standard, tokensPerMinute: 450000}
+      - {name: gpt-realtime, model: gpt-realtime, version: "2025-08-28", sku: Standard}
 {{- end}}
 routes:
   - name: gpt-4o
     model: gpt-4o
     version: "2024-11-20"
+    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, answer: 3s, total: 30s}
+  - name: gpt-realtime
+    model: gpt-realtime
+    version: "2025-08-28"
     timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, total: 30s}
 clients:
 {{- range $n, $hash := .Hashes}}
-  - {name: client-{{$n}}, keys: [{sha256: {{$hash}}}], routes: [gpt-4o]}
+  - {name: client-{{$n}}, keys: [{sha256: {{$hash}}}], routes: [gpt-4o, gpt-realtime]}
 {{- end}}
 `
 
@@ -211,13 +218,6 @@ func (s *stage) stray() int {
 				n++
 			}
 		}
-	}
-	return n
-}
-
-func (s *stage) arrived() (n int) {
-	for _, i := range s.inside {
-		n += int(i.Requests())
 	}
 	return n
 }
