@@ -21,6 +21,9 @@ type class struct {
 	regions bool
 	// back: it is measured how soon targets are used again once the fault is over.
 	back bool
+	// crowded: so many ask at once, and healthy answers take so long, that a target
+	// which refuses at once is nearly always free.
+	crowded bool
 	// few: each request that is struck takes seconds, so fewer are sent.
 	few bool
 }
@@ -50,6 +53,7 @@ func classes(healthy reference, short bool) []class {
 	all = append(all, throttleClasses()...)
 	all = append(all, backendClasses()...)
 	all = append(all, clientClasses()...)
+	all = append(all, crowdedClasses()...)
 	all = append(all, oddClasses()...)
 	all = append(all, regionClasses()...)
 	return append(all, sessionClasses()...)
@@ -178,12 +182,25 @@ func clientClasses() []class {
 	}
 }
 
+// crowdedClasses repeat refusals that come at once, under load: they must not look
+// like a target that is free.
+func crowdedClasses() []class {
+	crowded := func(c class) class {
+		c.crowded, c.modes, c.faulty = true, []Mode{Plain}, []int{1}
+		return c
+	}
+	return []class{
+		crowded(many("refuses at once under load: the backend", "status;500 status;408 status;410 throttle;1")),
+		crowded(rightly(PassedOn, many("refuses at once under load: the client", "status;400 status;error=content_filter"))),
+	}
+}
+
 // oddClasses are answers that are right and unusual.
 func oddClasses() []class {
 	once := func(c class) class { return rightly("", c) }
 	return []class{
 		once(class{name: "slow, but in time", few: true, variants: []variant{
-			{fault: "slow;2s", only: Plain}, {fault: "slow;600ms", only: Stream},
+			{fault: "slow;1500ms", only: Plain}, {fault: "slow;600ms", only: Stream},
 		}}),
 		once(class{name: "comments before and between events", modes: []Mode{Stream}, variants: faults(
 			"comments;100ms;delay=600ms", "comments;100ms;delay=600ms;after=3")}),

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
 // The sizes of a run.
@@ -17,6 +19,11 @@ const (
 	requests      = 200
 	fewRequests   = 48
 	shortRequests = 16
+	fewShort      = 8
+	// of crowded runs
+	crowdWorkers  = 12
+	crowdRequests = 240
+	crowdTakes    = 250 * time.Millisecond // until a healthy answer's first byte
 	// pace is the pause of a worker in the long form: the run then outlasts the
 	// time for which a gateway avoids a target that has failed.
 	pace = 120 * time.Millisecond
@@ -107,6 +114,13 @@ func carryOut(ctx context.Context, cfg Config, healthy reference, number int, j 
 func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) (Row, error) {
 	crowd := newCrowd(s, healthy, j)
 	defer crowd.close()
+	if j.class.crowded {
+		for _, i := range s.inside {
+			if err := i.SetLatency(azuresim.Latency{FirstToken: crowdTakes, Tokens: answerTokens}); err != nil {
+				return Row{}, err
+			}
+		}
+	}
 	if !j.class.early {
 		crowd.ask(ctx, warmUp, 0)
 		if t := crowd.take().Tally; t.Complete != warmUp {
@@ -114,29 +128,20 @@ func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) 
 		}
 	}
 	before := s.lastRecord()
-	if j.faulty > 0 {
-		fault, err := faultFor(j.variant.fault, j.mode)
-		if err != nil {
-			return Row{}, err
-		}
-		for _, i := range s.inside[:j.faulty] {
-			if err := i.SetFault(fault); err != nil {
-				return Row{}, err
-			}
-		}
+	if err := s.setFaults(j); err != nil {
+		return Row{}, err
 	}
-	n, pause := requests, pace
-	switch {
-	case cfg.Short:
-		n, pause = shortRequests, 0
-	case j.class.few:
-		n = fewRequests
-	}
+	n, pause := j.size(cfg.Short)
 	crowd.ask(ctx, n, pause)
 	for asked := n; j.faulty > 0 && s.struck(j.faulty) == 0 && asked < n*patienceFactor && ctx.Err() == nil; asked += workers {
 		crowd.ask(ctx, workers, pause)
 	}
 	row := crowd.take()
+	if j.class.crowded {
+		for k := range row.firstBytes { // what the load adds is no cost of the fault
+			row.firstBytes[k] = max(0, row.firstBytes[k]-crowdTakes+answerTakes)
+		}
+	}
 	row.Fault, row.Mode, row.Faulty = j.class.name, j.mode, j.faulty
 	row.Struck, row.Outside = s.struck(j.faulty), s.stray()
 	seen := s.arrivals(before, j.mode, j.faulty)
@@ -148,6 +153,38 @@ func (s *stage) play(ctx context.Context, cfg Config, healthy reference, j job) 
 		row.Problems = append(row.Problems, problems...)
 	}
 	return row, ctx.Err()
+}
+
+// size is how many requests a run has, and the pause of a worker between two.
+func (j job) size(short bool) (n int, pause time.Duration) {
+	switch {
+	case j.class.crowded:
+		return crowdRequests, 0
+	case short && j.class.few:
+		return fewShort, 0
+	case short:
+		return shortRequests, 0
+	case j.class.few:
+		return fewRequests, pace
+	}
+	return requests, pace
+}
+
+// setFaults makes the first targets faulty.
+func (s *stage) setFaults(j job) error {
+	if j.faulty == 0 {
+		return nil
+	}
+	fault, err := faultFor(j.variant.fault, j.mode)
+	if err != nil {
+		return err
+	}
+	for _, i := range s.inside[:j.faulty] {
+		if err := i.SetFault(fault); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // struck is how often faults showed themselves on the first targets.
@@ -168,6 +205,7 @@ type crowd struct {
 	text    string // of a complete answer
 	refusal answer // that is to be passed on
 	clients []*client
+	workers int
 
 	mu  sync.Mutex // guards row
 	row Row
@@ -176,7 +214,10 @@ type crowd struct {
 func newCrowd(s *stage, healthy reference, j job) *crowd {
 	c := &crowd{
 		stage: s, mode: j.mode, right: j.rightAnswer(), text: healthy.textOf(j.mode),
-		refusal: healthy.refusals[refused{j.variant.fault, j.mode}],
+		refusal: healthy.refusals[refused{j.variant.fault, j.mode}], workers: workers,
+	}
+	if j.class.crowded {
+		c.workers = crowdWorkers
 	}
 	for _, key := range s.keys {
 		c.clients = append(c.clients, newClient(key))
@@ -193,9 +234,9 @@ func (c *crowd) close() {
 // ask has the workers send n requests in all.
 func (c *crowd) ask(ctx context.Context, n int, pause time.Duration) {
 	var wg sync.WaitGroup
-	for w := range workers {
+	for w := range c.workers {
 		wg.Go(func() {
-			for k := w; k < n && ctx.Err() == nil; k += workers {
+			for k := w; k < n && ctx.Err() == nil; k += c.workers {
 				c.count(c.clients[w%len(c.clients)].ask(ctx, c.stage.url, c.mode))
 				if pause > 0 {
 					wait(ctx, pause)

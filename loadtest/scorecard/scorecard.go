@@ -163,6 +163,8 @@ func Run(ctx context.Context, cfg Config) (*Card, error) {
 	if cfg.Short {
 		jobs = thinned(jobs)
 	}
+	// Those that wait the longest begin first, or the rest would wait for them.
+	slices.SortStableFunc(jobs, func(a, b job) int { return b.waits() - a.waits() })
 	results := make([]Row, len(jobs))
 	if err := runAll(ctx, cfg, healthy, jobs, results); err != nil {
 		return nil, err
@@ -170,6 +172,17 @@ func Run(ctx context.Context, cfg Config) (*Card, error) {
 	card.collect(jobs, results)
 	card.Took = time.Since(began)
 	return card, nil
+}
+
+// waits ranks jobs by how long they wait for timeouts and breakers.
+func (j job) waits() int {
+	switch {
+	case j.class.few, j.class.crowded, j.mode == Session && j.faulty > 0:
+		return 2
+	case j.comesBack:
+		return 1
+	}
+	return 0
 }
 
 // plan lays out the rows and the jobs that fill them.
@@ -235,7 +248,7 @@ func thinned(jobs []job) []job {
 func runAll(ctx context.Context, cfg Config, healthy reference, jobs []job, results []Row) error {
 	parallel := cfg.Parallel
 	if parallel == 0 {
-		parallel = 16 // most runs wait for a timeout most of the time
+		parallel = 20 // most runs wait for a timeout most of the time
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)

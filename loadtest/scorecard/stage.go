@@ -44,6 +44,12 @@ const startLimit = 60 * time.Second
 
 const outsideName = "outside"
 
+// A healthy answer takes time, so that refusing at once looks like being free.
+const (
+	answerTakes  = 20 * time.Millisecond
+	answerTokens = 5
+)
+
 func start(ctx context.Context, run Gateway, l layout) (*stage, error) {
 	s := &stage{ended: make(chan error, 1), keys: []string{clientKey("A"), clientKey("B")}}
 	ctx, s.cancel = context.WithCancel(ctx)
@@ -65,8 +71,7 @@ func start(ctx context.Context, run Gateway, l layout) (*stage, error) {
 // startSim gives each instance an address of its own: a port that an instance
 // gives up while it refuses must not become another's.
 func (s *stage) startSim(ctx context.Context, l layout) error {
-	// A healthy answer takes time, so that refusing at once looks like being free.
-	cfg := azuresim.Config{Latency: azuresim.Latency{FirstToken: 20 * time.Millisecond, Tokens: 5}, HeaderFaults: true}
+	cfg := azuresim.Config{Latency: azuresim.Latency{FirstToken: answerTakes, Tokens: answerTokens}, HeaderFaults: true}
 	for n := range targets + 1 {
 		i := azuresim.InstanceConfig{
 			Name: fmt.Sprintf("target-%d", n+1), Region: "Sweden Central", APIKey: "backend-key",
@@ -132,7 +137,7 @@ routes:
   - name: gpt-4o
     model: gpt-4o
     version: "2024-11-20"
-    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, answer: 3s, total: 30s}
+    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, answer: 2500ms, total: 30s}
   - name: gpt-realtime
     model: gpt-realtime
     version: "2025-08-28"
