@@ -311,7 +311,7 @@ func TestSlowAnswersEndWithTheirClient(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() {
-					_, err := client(t).Do(c.request(t, i.URL()).WithContext(ctx)) //nolint:bodyclose // there is none
+					_, err := client(t).Do(c.request(t, i.URL()).WithContext(ctx))
 					done <- err
 				}()
 				await(t, "it is asked", func() bool { return len(i.Records()) == 1 && i.Records()[0].Operation != "" })

@@ -96,10 +96,11 @@ func back(c class) class { c.back = true; return c }
 // of says how many targets are faulty.
 func of(faulty []int, c class) class { c.faulty = faulty; return c }
 
-// rightly gives all variants the same right answer, which costs one attempt.
+// rightly gives all variants the same right answer, which costs one attempt; but a
+// 410 is known to be right only when every target has said it.
 func rightly(r Right, c class) class {
 	for n := range c.variants {
-		c.variants[n].right, c.variants[n].once = r, true
+		c.variants[n].right, c.variants[n].once = r, r != Retired
 	}
 	return c
 }

@@ -203,6 +203,9 @@ func TestPlan(t *testing.T) {
 		if j.row < 0 {
 			continue
 		}
+		if j.rightAnswer() == Retired && j.mostAttempts() < targets {
+			t.Errorf("%s may not ask every target", j.class.name)
+		}
 		if f, err := faultFor(j.variant.fault, j.mode); err != nil {
 			t.Error(err)
 		} else if f.Operation == "" && !j.class.early && !slices.Contains([]azuresim.FaultKind{azuresim.FaultRefuse, azuresim.FaultDown}, f.Kind) {

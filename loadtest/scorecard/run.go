@@ -20,7 +20,7 @@ const (
 	fewRequests   = 48
 	shortRequests = 16
 	fewShort      = 8
-	// of crowded runs
+	// The sizes of crowded runs.
 	crowdWorkers  = 12
 	crowdRequests = 240
 	crowdTakes    = 250 * time.Millisecond // until a healthy answer's first byte

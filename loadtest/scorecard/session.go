@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,11 +29,9 @@ func (c *client) converse(ctx context.Context, url string) answer {
 	ctx, cancel := context.WithTimeout(ctx, sessionPatience)
 	defer cancel()
 	header := http.Header{"Api-Key": {c.key}}
-	for name, values := range c.header {
-		header[name] = values
-	}
+	maps.Copy(header, c.header)
 	start := time.Now()
-	conn, resp, err := websocket.Dial(ctx, url+sessionPath, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header})
+	conn, resp, err := websocket.Dial(ctx, url+sessionPath, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header}) //nolint:bodyclose // a refusal's is in memory, a session's is the connection
 	a := answer{err: err}
 	if resp != nil {
 		a.status = resp.StatusCode

@@ -137,7 +137,7 @@ routes:
   - name: gpt-4o
     model: gpt-4o
     version: "2024-11-20"
-    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, answer: 2500ms, total: 30s}
+    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, answer: 4s, total: 30s}
   - name: gpt-realtime
     model: gpt-realtime
     version: "2025-08-28"
