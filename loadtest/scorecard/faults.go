@@ -201,7 +201,7 @@ func oddClasses() []class {
 	once := func(c class) class { return rightly("", c) }
 	return []class{
 		once(class{name: "slow, but in time", few: true, variants: []variant{
-			{fault: "slow;1500ms", only: Plain}, {fault: "slow;600ms", only: Stream},
+			{fault: "slow;2s", only: Plain}, {fault: "slow;600ms", only: Stream},
 		}}),
 		once(class{name: "comments before and between events", modes: []Mode{Stream}, variants: faults(
 			"comments;100ms;delay=600ms", "comments;100ms;delay=600ms;after=3")}),

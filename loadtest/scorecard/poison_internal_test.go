@@ -13,7 +13,6 @@ import (
 // every other request is answered at the first attempt, and no breaker opens for
 // others.
 func TestP7PoisonClient(t *testing.T) {
-	t.Parallel()
 	const (
 		poisoned = 150
 		honest   = 120 // while the poison flows, and as many again after it

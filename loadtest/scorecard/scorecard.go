@@ -248,7 +248,7 @@ func thinned(jobs []job) []job {
 func runAll(ctx context.Context, cfg Config, healthy reference, jobs []job, results []Row) error {
 	parallel := cfg.Parallel
 	if parallel == 0 {
-		parallel = 20 // most runs wait for a timeout most of the time
+		parallel = 16 // most runs wait for a timeout most of the time
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)

@@ -17,7 +17,7 @@ const (
 	sessionRoute = "gpt-realtime"
 	sessionPath  = "/openai/realtime?api-version=2025-04-01-preview&deployment=" + sessionRoute
 	// sessionPatience is beyond what opening a session may take with every target
-	// tried: 1 s each. Later a session has no limit but its own.
+	// tried: 1.5 s each. Later a session has no limit but its own.
 	sessionPatience = 10 * time.Second
 	// spoken is what a client says in a session and hears again.
 	spoken = `{"type":"response.create"}`

@@ -137,11 +137,11 @@ routes:
   - name: gpt-4o
     model: gpt-4o
     version: "2024-11-20"
-    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, answer: 4s, total: 30s}
+    timeouts: {connect: 1s, firstByte: 1500ms, idle: 1500ms, answer: 4s, total: 30s}
   - name: gpt-realtime
     model: gpt-realtime
     version: "2025-08-28"
-    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, total: 30s}
+    timeouts: {connect: 1s, firstByte: 1500ms, idle: 1500ms, total: 30s}
 clients:
 {{- range $n, $hash := .Hashes}}
   - {name: client-{{$n}}, keys: [{sha256: {{$hash}}}], routes: [gpt-4o, gpt-realtime]}
