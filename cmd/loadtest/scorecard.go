@@ -30,15 +30,21 @@ func scorecardCommand() *cobra.Command {
 		Short: "Measure what each fault of a backend costs the clients of a gateway",
 		Long: `Measure what each fault of a backend costs the clients of a gateway.
 
-For every class of fault, with one and with two of three targets faulty, a
-fresh gateway is asked by two clients on this machine. The table says how many
-requests were answered completely, how many streams that had begun ended with
-an error event and a broken connection, how many attempts were made beyond one
-for each request, how much later than in a healthy run the first byte came, and
-how many calls went outside the boundary.
+For every class of fault, with one and with two of three targets faulty, and
+with all where that means something else, a fresh gateway is asked by two
+clients on this machine, for plain answers, streams and sessions by WebSocket.
 
-The exit code is 1 if a request was lost, or broken off by a fault that came
-before the first byte, or if anything went outside.`,
+The table says for each what the right answer is to a request that the fault
+strikes, how many requests got it, how many streams that had begun ended with
+an error event and a broken connection, how many attempts were made beyond one
+for each request, how many first attempts the faulty targets saw, how much
+later than in a healthy run the first byte came, how soon the targets were used
+again once the fault was over, and how many calls went outside the boundary.
+
+The exit code is 1 if a request got a wrong answer, or was broken off by a fault
+that came before the first byte, if one cost more attempts than its answer may,
+if the faulty targets saw more than a fair share of first attempts or were not
+used again in time, or if anything went outside.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -41,7 +41,7 @@ func serveEmbeddings(x *exchange) {
 		b = append(b, '}')
 	}
 	b = append(b, `],"model":`...)
-	b = append(b, quote(x.deployment.Model)...)
+	b = append(b, quote(x.servedModel(x.deployment.Model))...)
 	used := strconv.Itoa(total)
 	b = append(b, `,"usage":{"prompt_tokens":`+used+`,"total_tokens":`+used+`}}`...)
 	x.spend(total)

@@ -1,6 +1,7 @@
 package azuresim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -126,6 +127,8 @@ func overloaded(requestID string) string {
 // statusAnswer is Azure's body for a status that a fault asks for.
 func statusAnswer(status int, requestID string) *answer {
 	switch status {
+	case http.StatusGone:
+		return retired()
 	case http.StatusBadRequest:
 		return modelError(status, "Invalid value for parameter.", "invalid_request_error", "", "invalid_value")
 	case http.StatusUnauthorized:
@@ -149,7 +152,20 @@ func statusAnswer(status int, requestID string) *answer {
 	case http.StatusGatewayTimeout:
 		return plainError(status, "504", "Gateway timeout")
 	}
-	return plainError(status, strconv.Itoa(status), http.StatusText(status))
+	return plainError(status, strconv.Itoa(status), cmp.Or(http.StatusText(status), oddStatusText(status)))
+}
+
+// oddStatusText names the statuses that fronts send and no standard knows.
+func oddStatusText(status int) string {
+	switch status {
+	case 449:
+		return "Retry With"
+	case 499:
+		return "Client Closed Request"
+	case 529:
+		return "Site Overloaded"
+	}
+	return "Status " + strconv.Itoa(status)
 }
 
 // throttled is the 429 of a standard deployment: limit is "token" or "call".

@@ -116,9 +116,15 @@ func (x *exchange) outset() bool {
 
 // strike finds the fault for a phase, asked for by the request or set.
 func (x *exchange) strike(p phase) (Fault, bool, error) {
-	at := situation{phase: p, deployment: x.match.deployment, stream: x.params.Stream}
+	at := situation{phase: p, deployment: x.match.deployment, form: OnlyPlain}
 	if x.op != nil {
 		at.operation = x.op.name
+	}
+	switch {
+	case x.op != nil && x.op.upgrade:
+		at.form = OnlySession
+	case x.params.Stream:
+		at.form = OnlyStream
 	}
 	var f Fault
 	found := false

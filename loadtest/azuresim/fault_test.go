@@ -542,7 +542,7 @@ func TestRegionDown(t *testing.T) {
 
 func TestImpossibleFaultsAreRefused(t *testing.T) {
 	for _, text := range []string{
-		"", "nothing", "status;200", "status;700", "status;x", "status", "slow", "slow-drip", "refuse;deployment=x", "down;count=1",
+		"", "nothing", "status;200", "status;304", "status;700", "status;200;error=nonsense", "served-as", "comments", "odd-end;early", "close-frame;1006", "status;x", "status", "slow", "slow-drip", "refuse;deployment=x", "down;count=1",
 		"hang;share=2", "hang;share=NaN", "hang;count=-1", "throttle;retry-after=a\nb", "throttle;date:x", "hang;only=x",
 		"truncated;left", "wrong-certificate;x", "status;503;7", "hang;x", "stall-mid-stream;after=x",
 	} {
@@ -561,6 +561,8 @@ func FuzzParseFault(f *testing.F) {
 	for _, s := range []string{
 		"status;503;retry-after=2;count=3;share=0.5", "throttle;retry-after=date:30s", "throttle;reset-tokens=6m0s;limit=requests",
 		"slow-drip;1ms;only=stream", "truncated;length=wrong;for=1h", "wrong-certificate;expired", "stall-mid-stream;3;delay=2s",
+		"status;402;error=insufficient_quota", "comments;1s;after=2;delay=5s", "odd-end;one-newline", "served-as;gpt-4o-2024-08-06",
+		"close-frame;1011;after=1", "throttle;wait=45s",
 	} {
 		f.Add(s)
 	}

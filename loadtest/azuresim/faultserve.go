@@ -1,6 +1,7 @@
 package azuresim
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"strconv"
@@ -26,10 +27,24 @@ func (x *exchange) instead(f Fault) {
 		}
 		x.plain(a)
 	default: // FaultStatus
-		a := statusAnswer(f.Status, x.requestID)
-		a.header = f.headers(time.Now())
-		x.plain(a)
+		x.plain(x.statusFault(f))
 	}
+}
+
+// statusFault is the body of the error that the fault names, or Azure's for its
+// status, with the headers it names.
+func (x *exchange) statusFault(f Fault) *answer {
+	a := statusAnswer(f.Status, x.requestID)
+	if f.Error != "" {
+		a = namedError(f.Error, x.match.deployment, x.requestID)
+		a.status = cmp.Or(f.Status, a.status)
+	}
+	a.header = f.headers(time.Now())
+	if a.status/100 == 3 {
+		// The service never redirects; who follows this shows up in the records.
+		a.header["Location"] = "/moved"
+	}
+	return a
 }
 
 // throttleAnswer is the 429 of a fault: the headers it names and no others, the
@@ -53,9 +68,12 @@ func (x *exchange) throttleAnswer(f Fault) *answer {
 	return a
 }
 
-// namedWait is the wait that the message tells in words; a minute if no header
-// gives a number.
+// namedWait is the wait that the message tells in words: its own, or that of a
+// header; a minute if none gives a number.
 func (f Fault) namedWait() time.Duration {
+	if f.Wait > 0 {
+		return f.Wait
+	}
 	if ms, err := strconv.Atoi(f.RetryAfterMS); err == nil {
 		return time.Duration(ms) * time.Millisecond
 	}

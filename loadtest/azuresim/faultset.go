@@ -34,7 +34,7 @@ type situation struct {
 	phase      phase
 	deployment string
 	operation  string
-	stream     bool
+	form       string // OnlyPlain, OnlyStream or OnlySession
 }
 
 func newFaultSet(random func() float64) *faultSet { return &faultSet{random: random} }
@@ -48,9 +48,9 @@ func (f Fault) matches(s situation) bool {
 		return false
 	case f.Operation != "" && f.Operation != s.operation:
 		return false
-	case f.Only == OnlyStream && !s.stream, f.Only == OnlyPlain && s.stream:
+	case f.Only != "" && f.Only != s.form:
 		return false
-	case !s.stream && (f.Kind == FaultErrorEvent || f.Kind == FaultMalformedSSE):
+	case s.phase >= phaseInstead && !f.Kind.shapes(s.form):
 		return false
 	}
 	return true

@@ -13,7 +13,8 @@ import (
 // ParseFault reads the short form, as in the header x-sim-fault and on command
 // lines: kind[;value][;name=value]… where value stands for the parameter that
 // the kind needs: "status;503;retry-after=2", "reset-after-bytes;120",
-// "stall-mid-stream;3", "throttle;retry-after-ms=1500;count=2".
+// "stall-mid-stream;3", "throttle;retry-after-ms=1500;count=2",
+// "status;402;error=insufficient_quota", "error-event;error=content_filter".
 func ParseFault(text string) (Fault, error) {
 	parts := strings.Split(text, ";")
 	if len(parts) > 24 {
@@ -50,8 +51,14 @@ func (k FaultKind) mainParameter() string {
 		return "after"
 	case FaultSlow, FaultStallFirstByte:
 		return "delay"
-	case FaultSlowDrip:
+	case FaultSlowDrip, FaultComments:
 		return "interval"
+	case FaultOddEnd:
+		return "end"
+	case FaultServedAs:
+		return "model"
+	case FaultClose:
+		return "code"
 	case FaultWrongCertificate:
 		return "certificate"
 	case FaultTruncated:
@@ -80,6 +87,8 @@ func (f *Fault) set(name, value string) (err error) {
 		f.For, err = time.ParseDuration(value)
 	case "status":
 		f.Status, err = strconv.Atoi(value)
+	case "error":
+		f.Error = value
 	case "retry-after":
 		f.RetryAfter = value
 	case "retry-after-ms":
@@ -90,6 +99,8 @@ func (f *Fault) set(name, value string) (err error) {
 		f.ResetTokens = value
 	case "limit":
 		f.Limit = value
+	case "wait":
+		f.Wait, err = time.ParseDuration(value)
 	case "after":
 		f.After, err = strconv.Atoi(value)
 	case "bytes":
@@ -102,6 +113,12 @@ func (f *Fault) set(name, value string) (err error) {
 		f.Certificate = value
 	case "length":
 		f.Length = value
+	case "end":
+		f.End = value
+	case "model":
+		f.Model = value
+	case "code":
+		f.Code, err = strconv.Atoi(value)
 	default:
 		err = fmt.Errorf("no such parameter")
 	}
@@ -135,17 +152,22 @@ func (f Fault) parameters() map[string]string {
 	}
 	wait("for", f.For)
 	number("status", f.Status)
+	text("error", f.Error)
 	text("retry-after", f.RetryAfter)
 	text("retry-after-ms", f.RetryAfterMS)
 	text("reset-requests", f.ResetRequests)
 	text("reset-tokens", f.ResetTokens)
 	text("limit", f.Limit)
+	wait("wait", f.Wait)
 	number("after", f.After)
 	number("bytes", f.Bytes)
 	wait("delay", f.Delay)
 	wait("interval", f.Interval)
 	text("certificate", f.Certificate)
 	text("length", f.Length)
+	text("end", f.End)
+	text("model", f.Model)
+	number("code", f.Code)
 	return out
 }
 
@@ -160,16 +182,53 @@ func (f Fault) String() string {
 	return b.String()
 }
 
-// MarshalJSON writes the short form's parameters as an object of strings and
-// the kind beside them.
+// MarshalJSON writes the parameters as an object, by the names that they have in
+// YAML, and the kind beside them. YAML reads it, too.
 func (f Fault) MarshalJSON() ([]byte, error) {
-	p := f.parameters()
-	p["kind"] = string(f.Kind)
+	p := map[string]any{"kind": f.Kind}
+	for name, value := range f.parameters() {
+		p[camelCase(name)] = value
+	}
+	for name, n := range map[string]int{"count": f.Count, "status": f.Status, "after": f.After, "bytes": f.Bytes, "code": f.Code} {
+		if n != 0 {
+			p[name] = n
+		}
+	}
+	if f.Share != 0 {
+		p["share"] = f.Share
+	}
 	return json.Marshal(p)
 }
 
+// camelCase turns a name of the short form into that of JSON and YAML:
+// retry-after-ms is retryAfterMs.
+func camelCase(name string) string {
+	var b strings.Builder
+	for n, part := range strings.Split(name, "-") {
+		if n > 0 {
+			part = strings.ToUpper(part[:1]) + part[1:]
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// shortName is the inverse of camelCase; names of the short form stay as they are.
+func shortName(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('-')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 // UnmarshalJSON reads a string in the short form, or an object with the kind
-// and the short form's parameters, whose values may be strings or numbers.
+// and parameters, named as in YAML or as in the short form, whose values may be
+// strings or numbers.
 func (f *Fault) UnmarshalJSON(text []byte) error {
 	var short string
 	if json.Unmarshal(text, &short) == nil {
@@ -193,7 +252,7 @@ func (f *Fault) UnmarshalJSON(text []byte) error {
 			f.Kind = FaultKind(value)
 			continue
 		}
-		if err := f.set(name, value); err != nil {
+		if err := f.set(shortName(name), value); err != nil {
 			return fmt.Errorf("read fault: %s: %w", name, err)
 		}
 	}

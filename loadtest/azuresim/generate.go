@@ -39,7 +39,7 @@ func serveCompletion(x *exchange) {
 func newGeneration(x *exchange, chat bool) *generation {
 	g := &generation{
 		x: x, chat: chat, created: strconv.FormatInt(time.Now().Unix(), 10),
-		model: quote(x.deployment.snapshotName()), latency: x.inst.latencyOf(x.deployment), finish: "stop",
+		model: quote(x.servedModel(x.deployment.snapshotName())), latency: x.inst.latencyOf(x.deployment), finish: "stop",
 	}
 	g.id = "cmpl-" + randomID(29)
 	if chat {

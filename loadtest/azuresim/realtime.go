@@ -1,6 +1,7 @@
 package azuresim
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -65,13 +66,26 @@ func serveRealtime(x *exchange) {
 	}
 	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(realtimeLimit)
-	opened := realtimeMessage{Type: "session.created", EventID: guid(), Session: &realtimeSession{
-		ID: "sess_" + guid(), Object: "realtime.session", Model: x.deployment.Model,
+	x.session(c)
+}
+
+// session greets and echoes until one side ends it.
+func (x *exchange) session(c *websocket.Conn) {
+	m := realtimeMessage{Type: "session.created", EventID: guid(), Session: &realtimeSession{
+		ID: "sess_" + guid(), Object: "realtime.session", Model: x.servedModel(x.deployment.snapshotName()),
 	}}
-	for err = x.tell(c, opened); err == nil; {
+	for sent := 0; ; sent++ {
+		if !x.sessionFault(c, sent) {
+			return
+		}
+		err := x.tell(c, m)
 		var text []byte
-		if _, text, err = c.Read(x.r.Context()); err != nil {
-			break
+		if err == nil {
+			_, text, err = c.Read(x.r.Context())
+		}
+		if err != nil {
+			x.sessionEnded(err)
+			return
 		}
 		var asked realtimeMessage
 		if json.Unmarshal(text, &asked) == nil && asked.Type == "sim.close" {
@@ -79,12 +93,55 @@ func serveRealtime(x *exchange) {
 			_ = c.Close(websocket.StatusCode(asked.Code), "as asked")
 			return
 		}
-		err = x.tell(c, realtimeMessage{Type: "sim.echo", EventID: guid(), Text: string(text)})
+		m = realtimeMessage{Type: "sim.echo", EventID: guid(), Text: string(text)}
 	}
+}
+
+// sessionEnded notes the client's close, if that is what ended the session.
+func (x *exchange) sessionEnded(err error) {
 	if websocket.CloseStatus(err) >= 0 {
 		x.note(func(r *Record) { r.CloseCode = int(websocket.CloseStatus(err)) })
 		x.finish(0)
 	}
+}
+
+// sessionFault carries out a fault at the message with its number and tells
+// whether the session goes on.
+func (x *exchange) sessionFault(c *websocket.Conn, sent int) bool {
+	f := x.fault
+	if f == nil || f.After != sent {
+		return true
+	}
+	switch f.Kind {
+	case FaultErrorEvent:
+		// The error is the one of an answer, under the session's own type.
+		event := []byte(`{"type":"error","event_id":` + quote(guid()) + `,` + x.eventError(f).body[1:])
+		x.sent += int64(len(event))
+		x.finish(0)
+		if c.Write(x.r.Context(), websocket.MessageText, event) == nil {
+			_ = c.Close(websocket.StatusPolicyViolation, "")
+		}
+		return false
+	case FaultClose:
+		x.finish(0)
+		_ = c.Close(websocket.StatusCode(cmp.Or(f.Code, int(websocket.StatusInternalError))), "")
+		return false
+	case FaultResetAfterHead:
+		x.reset()
+	case FaultStallFirstByte:
+		if f.Delay > 0 {
+			return x.wait(f.Delay)
+		}
+		// What is read ends with the client; nothing is answered.
+		_, _, err := c.Read(x.r.Context())
+		for err == nil {
+			_, _, err = c.Read(x.r.Context())
+		}
+		x.sessionEnded(err)
+		return false
+	default:
+	}
+	return true
 }
 
 // tell sends an event.

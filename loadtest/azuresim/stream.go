@@ -62,10 +62,12 @@ func (s *stream) strike(f *Fault, frame []byte) ([]byte, bool) {
 	case FaultStallMidStream:
 		return frame, x.stall()
 	case FaultErrorEvent:
-		event := []byte("data: " + overloaded(x.requestID) + "\n\n")
+		event := []byte("data: " + x.eventError(f).body + "\n\n")
 		x.finish(len(event))
 		s.out(event)
 		return nil, false
+	case FaultComments:
+		return frame, s.comment(f)
 	case FaultMalformedChunk:
 		x.garble()
 	case FaultMalformedJSON:
@@ -84,6 +86,20 @@ func (s *stream) strike(f *Fault, frame []byte) ([]byte, bool) {
 	default:
 	}
 	return frame, true
+}
+
+// comment sends comments and nothing else for the fault's delay, for ever without
+// one, and returns false when the client has gone.
+func (s *stream) comment(f *Fault) bool {
+	until := time.Now().Add(f.Delay)
+	for f.Delay == 0 || time.Now().Before(until) {
+		s.x.write([]byte(": ping\n\n"))
+		s.x.flush()
+		if !s.x.wait(f.Interval) {
+			return false
+		}
+	}
+	return true
 }
 
 // out sends bytes, within what a fault lets through.
@@ -109,8 +125,8 @@ func (s *stream) out(b []byte) {
 // done sends the end of the stream.
 func (s *stream) done() {
 	x := s.x
-	if x.fault == nil {
-		end := []byte("data: [DONE]\n\n")
+	if x.fault == nil || x.fault.Kind == FaultOddEnd {
+		end := []byte(x.fault.ending())
 		x.finish(len(end)) // before the last byte, so that who has it finds the record so
 		x.write(end)
 		x.flush()
@@ -119,6 +135,20 @@ func (s *stream) done() {
 	if s.send([]byte("[DONE]")) {
 		x.finish(0)
 	}
+}
+
+// ending is the last event of a stream, as a fault wants it.
+func (f *Fault) ending() string {
+	const whole = "data: [DONE]\n\n"
+	switch {
+	case f == nil:
+		return whole
+	case f.End == EndOneNewline:
+		return whole[:len(whole)-1]
+	case f.End == EndNoNewline:
+		return whole[:len(whole)-2]
+	}
+	return ""
 }
 
 // pace returns the wait before an answer's nth token, from 0 on.

@@ -22,6 +22,7 @@ const (
 	patience = 60 * time.Second
 )
 
+// body asks for something; sessions need none.
 func body(mode Mode) string {
 	return fmt.Sprintf(`{"messages":[{"role":"user","content":"Tell me of the sea."}],"stream":%t}`, mode == Stream)
 }
@@ -31,6 +32,7 @@ type answer struct {
 	status    int
 	text      string // the model's words
 	complete  bool   // it ended as its kind of answer ends
+	whole     bool   // a stream that finished and ended in order, with or without [DONE]
 	errEvent  bool   // an error event came
 	err       error  // of the connection
 	attempts  int
@@ -44,6 +46,11 @@ func (a answer) begun() bool { return a.status == http.StatusOK && len(a.raw) > 
 // honest says that the answer ended such that nobody can take it for complete.
 func (a answer) honest() bool { return a.begun() && !a.complete && a.errEvent && a.err != nil }
 
+// same says that both have the same status and bytes.
+func (a answer) same(b answer) bool {
+	return a.err == nil && a.status == b.status && bytes.Equal(a.raw, b.raw)
+}
+
 // A client sends requests as one of the policy's clients.
 type client struct {
 	http   *http.Client
@@ -52,13 +59,19 @@ type client struct {
 }
 
 func newClient(key string) *client {
-	return &client{key: key, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8, DisableCompression: true}}}
+	return &client{key: key, http: &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 8, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
 // ask sends one request and reads what comes to its end.
 func (c *client) ask(ctx context.Context, url string, mode Mode) answer {
+	if mode == Session {
+		return c.converse(ctx, url)
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, strings.NewReader(body(mode)))
@@ -118,7 +131,7 @@ func (a *answer) read(mode Mode) {
 		data, ok := strings.CutPrefix(event, "data: ")
 		switch {
 		case !ok: // a comment, or nothing
-		case data == "[DONE]":
+		case strings.TrimRight(data, "\n") == "[DONE]":
 			a.complete = finished && a.err == nil
 		default:
 			var c chunk
@@ -134,6 +147,7 @@ func (a *answer) read(mode Mode) {
 		}
 	}
 	a.complete = a.complete && !a.errEvent
+	a.whole = finished && !a.errEvent && a.err == nil
 }
 
 // opening is the length of a stream up to the end of the first event that holds

@@ -1,7 +1,12 @@
 // Package scorecard measures what a fault of a backend costs the clients of a
 // gateway: for every class of fault, with one and with two of three targets
-// faulty, how many requests were answered all the same, with how many calls and
-// how much later, and whether anything left the boundary.
+// faulty, and with all where that means something else, how many requests got the
+// right answer, with how many calls and how much later, whether the faulty
+// attracted more than their share, how soon they were used again afterwards, and
+// whether anything left the boundary.
+//
+// The right answer is complete where another target can give it. Where the fault
+// is the client's own, it is the backend's refusal, passed on as it came.
 //
 // It knows the gateway from outside only: its configuration file and its
 // sockets. Each run has a fresh gateway and fresh simulated backends, so that
@@ -14,6 +19,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,11 +46,12 @@ type Mode string
 
 // The modes.
 const (
-	Plain  Mode = "plain"
-	Stream Mode = "stream"
+	Plain   Mode = "plain"
+	Stream  Mode = "stream"
+	Session Mode = "session" // by WebSocket
 )
 
-// targets of the route; the last one is never faulty.
+// targets of a route.
 const targets = 3
 
 // A Tally counts how requests ended.
@@ -55,10 +62,19 @@ type Tally struct {
 	// Honest: a stream that had begun ended with an error event and a broken
 	// connection, so that nobody can take it for complete.
 	Honest int `json:"honest"`
-	// Attempts that the gateway says it made.
-	Attempts int `json:"attempts"`
-	// Arrived is how many requests the backends saw.
-	Arrived int `json:"arrived"`
+	// PassedOn: what the backend said came as it was, or the gateway's own 410 for
+	// a model that is retired everywhere.
+	PassedOn int `json:"passedOn"`
+	// TimedOut: a 504 came where nothing may be repeated.
+	TimedOut int `json:"timedOut"`
+	// Attempts that the gateway says it made, and the most for one request.
+	Attempts     int `json:"attempts"`
+	MostAttempts int `json:"mostAttempts"`
+	// Arrived is how many of them the backends saw, and the most for one request.
+	Arrived     int `json:"arrived"`
+	MostArrived int `json:"mostArrived"`
+	// First is how many first attempts the faulty targets saw.
+	First int `json:"first"`
 	// Struck is how often a fault showed itself.
 	Struck int `json:"struck"`
 	// Outside counts connections to the instance outside the boundary, and
@@ -77,7 +93,9 @@ func (t Tally) ExtraCalls() float64 {
 func (t Tally) plus(u Tally) Tally {
 	return Tally{
 		Requests: t.Requests + u.Requests, Complete: t.Complete + u.Complete, Honest: t.Honest + u.Honest,
-		Attempts: t.Attempts + u.Attempts, Arrived: t.Arrived + u.Arrived,
+		PassedOn: t.PassedOn + u.PassedOn, TimedOut: t.TimedOut + u.TimedOut,
+		Attempts: t.Attempts + u.Attempts, MostAttempts: max(t.MostAttempts, u.MostAttempts),
+		Arrived: t.Arrived + u.Arrived, MostArrived: max(t.MostArrived, u.MostArrived), First: t.First + u.First,
 		Struck: t.Struck + u.Struck, Outside: t.Outside + u.Outside,
 	}
 }
@@ -87,7 +105,11 @@ type Row struct {
 	Fault  string `json:"fault"`
 	Mode   Mode   `json:"mode"`
 	Faulty int    `json:"faulty"` // of three targets
+	Right  Right  `json:"right"`
 	Tally
+	// Back is how long after the fault's end all targets were used again; 0: it was
+	// not measured.
+	Back time.Duration `json:"backNanoseconds,omitempty"`
 	// MedianAdded and MaxAdded are times to the first byte of the answer, above
 	// the median of a healthy run.
 	MedianAdded time.Duration `json:"medianAddedNanoseconds"`
@@ -124,6 +146,8 @@ type job struct {
 	class   class
 	variant variant
 	faulty  int
+	// comesBack: it is measured when targets are used again.
+	comesBack bool
 }
 
 // Run measures every class. The error says what kept it from measuring; what was
@@ -136,6 +160,11 @@ func Run(ctx context.Context, cfg Config) (*Card, error) {
 	}
 	card := &Card{Healthy: map[Mode]Row{}, Short: cfg.Short}
 	jobs := card.plan(classes(healthy, cfg.Short))
+	if cfg.Short {
+		jobs = thinned(jobs)
+	}
+	// Those that wait the longest begin first, or the rest would wait for them.
+	slices.SortStableFunc(jobs, func(a, b job) int { return b.waits() - a.waits() })
 	results := make([]Row, len(jobs))
 	if err := runAll(ctx, cfg, healthy, jobs, results); err != nil {
 		return nil, err
@@ -145,25 +174,74 @@ func Run(ctx context.Context, cfg Config) (*Card, error) {
 	return card, nil
 }
 
+// waits ranks jobs by how long they wait for timeouts and breakers.
+func (j job) waits() int {
+	switch {
+	case j.class.few, j.class.crowded, j.mode == Session && j.faulty > 0:
+		return 2
+	case j.comesBack:
+		return 1
+	}
+	return 0
+}
+
 // plan lays out the rows and the jobs that fill them.
 func (c *Card) plan(all []class) []job {
-	jobs := []job{{row: -1, mode: Plain}, {row: -1, mode: Stream}}
+	jobs := []job{{row: -1, mode: Plain}, {row: -1, mode: Stream}, {row: -1, mode: Session}}
 	for _, cl := range all {
-		for _, mode := range [...]Mode{Plain, Stream} {
-			for faulty := 1; faulty < targets; faulty++ {
-				before := len(jobs)
-				for _, v := range cl.variants {
-					if v.only == "" || v.only == mode {
-						jobs = append(jobs, job{len(c.Rows), mode, cl, v, faulty})
-					}
-				}
-				if len(jobs) > before {
-					c.Rows = append(c.Rows, Row{Fault: cl.name, Mode: mode, Faulty: faulty})
-				}
+		if cl.modes == nil {
+			cl.modes = []Mode{Plain, Stream}
+		}
+		if cl.faulty == nil {
+			cl.faulty = []int{1, 2}
+		}
+		for _, mode := range cl.modes {
+			for _, faulty := range cl.faulty {
+				jobs = append(jobs, c.row(cl, mode, faulty)...)
 			}
 		}
 	}
 	return jobs
+}
+
+// row adds a row, if the class has any variant for it, and returns its jobs.
+func (c *Card) row(cl class, mode Mode, faulty int) []job {
+	var jobs []job
+	var right Right
+	for _, v := range cl.variants {
+		if v.only != "" && v.only != mode {
+			continue
+		}
+		j := job{row: len(c.Rows), mode: mode, class: cl, variant: v, faulty: faulty, comesBack: cl.back}
+		jobs = append(jobs, j)
+		if right != HonestEnd { // one variant that may end so speaks for the row
+			right = j.rightAnswer()
+		}
+	}
+	if len(jobs) > 0 {
+		c.Rows = append(c.Rows, Row{Fault: cl.name, Mode: mode, Faulty: faulty, Right: right})
+	}
+	return jobs
+}
+
+// thinned is the plan's short form: of a class with many variants each runs with
+// one number of faulty targets, in turn, and coming back is measured once a row,
+// with the first number.
+func thinned(jobs []job) []job {
+	var out []job
+	measured, place := map[int]bool{}, map[int]int{}
+	for _, j := range jobs {
+		numbers := len(j.class.faulty)
+		if len(j.class.variants) > 2 && numbers > 1 && place[j.row]%numbers != slices.Index(j.class.faulty, j.faulty) {
+			place[j.row]++
+			continue
+		}
+		place[j.row]++
+		j.comesBack = j.comesBack && !measured[j.row] && j.faulty == j.class.faulty[0]
+		measured[j.row] = measured[j.row] || j.comesBack
+		out = append(out, j)
+	}
+	return out
 }
 
 // runAll carries the jobs out, some at a time.
@@ -216,6 +294,7 @@ func (c *Card) collect(jobs []job, results []Row) {
 		}
 		r := &c.Rows[j.row]
 		r.Tally = r.plus(results[n].Tally)
+		r.Back = max(r.Back, results[n].Back)
 		r.firstBytes = append(r.firstBytes, results[n].firstBytes...)
 		for _, p := range results[n].Problems {
 			r.Problems = append(r.Problems, j.variant.fault+": "+p)
@@ -227,23 +306,4 @@ func (c *Card) collect(jobs []job, results []Row) {
 		r.MedianAdded = max(0, median(r.firstBytes)-base)
 		r.MaxAdded = max(0, most(r.firstBytes)-base)
 	}
-}
-
-// problems are the requirements that a run did not meet.
-func (j job) problems(t Tally) []string {
-	var p []string
-	say := func(format string, args ...any) { p = append(p, fmt.Sprintf(format, args...)) }
-	if t.Outside > 0 {
-		say("%d calls outside the boundary", t.Outside)
-	}
-	if lost := t.Requests - t.Complete - t.Honest; lost > 0 {
-		say("%d of %d requests were neither answered nor ended honestly", lost, t.Requests)
-	}
-	if (j.mode == Plain || !j.variant.midStream) && t.Honest > 0 {
-		say("%d of %d requests were broken off, although the fault came before the first byte", t.Honest, t.Requests)
-	}
-	if j.faulty > 0 && t.Struck == 0 {
-		say("the fault never struck")
-	}
-	return p
 }

@@ -44,6 +44,12 @@ const startLimit = 60 * time.Second
 
 const outsideName = "outside"
 
+// A healthy answer takes time, so that refusing at once looks like being free.
+const (
+	answerTakes  = 20 * time.Millisecond
+	answerTokens = 5
+)
+
 func start(ctx context.Context, run Gateway, l layout) (*stage, error) {
 	s := &stage{ended: make(chan error, 1), keys: []string{clientKey("A"), clientKey("B")}}
 	ctx, s.cancel = context.WithCancel(ctx)
@@ -65,7 +71,7 @@ func start(ctx context.Context, run Gateway, l layout) (*stage, error) {
 // startSim gives each instance an address of its own: a port that an instance
 // gives up while it refuses must not become another's.
 func (s *stage) startSim(ctx context.Context, l layout) error {
-	cfg := azuresim.Config{Latency: azuresim.Latency{Tokens: 5}, HeaderFaults: true}
+	cfg := azuresim.Config{Latency: azuresim.Latency{FirstToken: answerTakes, Tokens: answerTokens}, HeaderFaults: true}
 	for n := range targets + 1 {
 		i := azuresim.InstanceConfig{
 			Name: fmt.Sprintf("target-%d", n+1), Region: "Sweden Central", APIKey: "backend-key",
@@ -73,7 +79,7 @@ func (s *stage) startSim(ctx context.Context, l layout) error {
 			Deployments: []azuresim.DeploymentConfig{{
 				Name: route, Model: "gpt-4o", Version: "2024-11-20",
 				TokensPerMinute: 100_000_000, RequestsPerMinute: 10_000_000,
-			}},
+			}, {Name: sessionRoute, Model: sessionRoute, Version: "2025-08-28"}},
 		}
 		switch {
 		case n == targets:
@@ -123,16 +129,22 @@ backends:
     region: {{.Region}}
     endpoint: {{.URL}}
     credential: {apiKeyFile: {{printf "%q" $.KeyFile}}}
-    deployments: [{name: gpt-4o, model: gpt-4o, version: "2024-11-20", sku: Standard, tokensPerMinute: 450000}]
+    deployments:
+      - {name: gpt-4o, model: gpt-4o, version: "2024-11-20", sku: Standard, tokensPerMinute: 450000}
+      - {name: gpt-realtime, model: gpt-realtime, version: "2025-08-28", sku: Standard}
 {{- end}}
 routes:
   - name: gpt-4o
     model: gpt-4o
     version: "2024-11-20"
-    timeouts: {connect: 500ms, firstByte: 1s, idle: 1s, total: 30s}
+    timeouts: {connect: 1s, firstByte: 1500ms, idle: 1500ms, answer: 4s, total: 30s}
+  - name: gpt-realtime
+    model: gpt-realtime
+    version: "2025-08-28"
+    timeouts: {connect: 1s, firstByte: 1500ms, idle: 1500ms, total: 30s}
 clients:
 {{- range $n, $hash := .Hashes}}
-  - {name: client-{{$n}}, keys: [{sha256: {{$hash}}}], routes: [gpt-4o]}
+  - {name: client-{{$n}}, keys: [{sha256: {{$hash}}}], routes: [gpt-4o, gpt-realtime]}
 {{- end}}
 `
 
@@ -211,13 +223,6 @@ func (s *stage) stray() int {
 				n++
 			}
 		}
-	}
-	return n
-}
-
-func (s *stage) arrived() (n int) {
-	for _, i := range s.inside {
-		n += int(i.Requests())
 	}
 	return n
 }

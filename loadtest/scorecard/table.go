@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -54,7 +55,7 @@ func (c *Card) Table() string {
 	var b strings.Builder
 	line := func(cells []string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
 	line(head())
-	line([]string{"---", "---", "--:", "--:", "--:", "--:", "--:", "--:"})
+	line([]string{"---", "---", "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:"})
 	for _, cells := range c.lines() {
 		line(cells)
 	}
@@ -64,12 +65,12 @@ func (c *Card) Table() string {
 
 func head() []string {
 	return []string{
-		"fault", "answer", "complete", "ended honestly", "extra calls per request",
-		"first byte later, median", "at most", "outside",
+		"fault", "answer", "right answer", "got it", "of them ended honestly", "extra calls per request",
+		"first asked", "first byte later, at most", "used again after", "outside",
 	}
 }
 
-// lines are the rows with one and with two faulty targets side by side.
+// lines are the rows with one, with two and with three faulty targets side by side.
 func (c *Card) lines() [][]string {
 	var lines [][]string
 	for n := 0; n < len(c.Rows); {
@@ -83,6 +84,9 @@ func (c *Card) lines() [][]string {
 			for _, r := range together {
 				parts = append(parts, show(r))
 			}
+			if same := slices.Compact(slices.Clone(parts)); len(same) == 1 {
+				return same[0]
+			}
 			return strings.Join(parts, " / ")
 		}
 		outside := 0
@@ -91,11 +95,13 @@ func (c *Card) lines() [][]string {
 		}
 		lines = append(lines, []string{
 			together[0].Fault, string(together[0].Mode),
-			cell(func(r Row) string { return percent(r.Complete, r.Requests) }),
+			cell(func(r Row) string { return string(r.Right) }),
+			cell(func(r Row) string { return percent(r.Complete+r.PassedOn+r.TimedOut+r.Honest, r.Requests) }),
 			cell(func(r Row) string { return percent(r.Honest, r.Requests) }),
 			cell(func(r Row) string { return fmt.Sprintf("%.2f", r.ExtraCalls()) }),
-			cell(func(r Row) string { return milliseconds(r.MedianAdded) }),
+			cell(func(r Row) string { return percent(r.First, r.Requests) }),
 			cell(func(r Row) string { return milliseconds(r.MaxAdded) }),
+			cell(func(r Row) string { return seconds(r.Back) }),
 			fmt.Sprint(outside),
 		})
 	}
@@ -117,13 +123,22 @@ func percent(part, of int) string {
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
 
+// seconds is a dash for what was not measured.
+func seconds(d time.Duration) string {
+	if d == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
 func (c *Card) summary() string {
 	n, problems := 0, 0
 	for _, r := range c.Rows {
 		n += r.Requests
 		problems += len(r.Problems)
 	}
-	return fmt.Sprintf("%d requests in %s, three targets, a/b: with one / two of them faulty. Requirements not met: %d.",
+	return fmt.Sprintf("%d requests in %s, three targets, a / b / c: with one / two / three of them faulty; "+
+		"first asked: of all requests, those whose first attempt a faulty one saw. Requirements not met: %d.",
 		n, c.Took.Round(time.Second), problems)
 }
 

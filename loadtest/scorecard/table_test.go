@@ -13,8 +13,9 @@ import (
 func card() *scorecard.Card {
 	row := func(faulty, complete int) scorecard.Row {
 		return scorecard.Row{
-			Fault: "500", Mode: scorecard.Plain, Faulty: faulty, MaxAdded: 12 * time.Millisecond,
-			Tally: scorecard.Tally{Requests: 10_000, Complete: complete, Attempts: 10_500},
+			Fault: "500", Mode: scorecard.Plain, Faulty: faulty, Right: scorecard.Complete,
+			MaxAdded: time.Duration(11+faulty) * time.Millisecond, Back: time.Duration(faulty) * 2500 * time.Millisecond,
+			Tally: scorecard.Tally{Requests: 10_000, Complete: complete, Attempts: 10_500, First: 300 * faulty},
 		}
 	}
 	return &scorecard.Card{Rows: []scorecard.Row{row(1, 10_000), row(2, 9_999)}, Took: 61 * time.Second}
@@ -23,8 +24,13 @@ func card() *scorecard.Card {
 // One lost request of many must not be rounded away.
 func TestTable(t *testing.T) {
 	table := card().Table()
-	if want := "| 500 | plain | 100 % / 99.9 % | 0 % / 0 % | 0.05 / 0.05 | 0 ms / 0 ms | 12 ms / 12 ms | 0 |"; !strings.Contains(table, want) {
+	if want := "| 500 | plain | complete | 100 % / 99.9 % | 0 % | 0.05 | 3.0 % / 6.0 % | 12 ms / 13 ms | 2.5 s / 5.0 s | 0 |"; !strings.Contains(table, want) {
 		t.Errorf("no line %q in\n%s", want, table)
+	}
+	other := card()
+	other.Rows[1].Right, other.Rows[1].Complete, other.Rows[1].PassedOn, other.Rows[1].Back = scorecard.Retired, 0, 10_000, 0
+	if want := "| 500 | plain | complete / 410 | 100 % | 0 % | 0.05 | 3.0 % / 6.0 % | 12 ms / 13 ms | 2.5 s / – | 0 |"; !strings.Contains(other.Table(), want) {
+		t.Errorf("no line %q in\n%s", want, other.Table())
 	}
 	if want := "20000 requests in 1m1s"; !strings.Contains(table, want) {
 		t.Errorf("no %q in\n%s", want, table)
