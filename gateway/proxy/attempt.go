@@ -76,6 +76,8 @@ type attempt struct {
 	watchdog  *time.Timer
 	firstByte time.Duration // 0: none yet
 	signals   targets.Signals
+	// credential is the generation of our own that was sent.
+	credential uint64
 }
 
 func (a *attempt) run() targets.Outcome {
@@ -112,7 +114,7 @@ func (a *attempt) request() (*http.Request, error) {
 	passOn(req.Header, c.Header, forwardedToBackend)
 	req.Header["User-Agent"] = []string{a.proxy.cfg.UserAgent}
 	req.Header["X-Request-Id"] = []string{c.RequestID}
-	if err := a.proxy.cfg.Credentials.Apply(t, req.Header); err != nil {
+	if a.credential, err = a.proxy.cfg.Credentials.Apply(t, req.Header); err != nil {
 		return nil, err
 	}
 	return req, nil

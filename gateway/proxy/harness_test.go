@@ -63,9 +63,9 @@ type secrets struct{ rejected *atomic.Int32 }
 
 const ourKey = "our-own-key"
 
-func (s secrets) Apply(_ *policy.Target, h http.Header) error {
+func (s secrets) Apply(_ *policy.Target, h http.Header) (uint64, error) {
 	h.Set("Api-Key", ourKey)
-	return nil
+	return 1, nil
 }
 
 func (s secrets) Rejected(*policy.Target) { s.rejected.Add(1) }

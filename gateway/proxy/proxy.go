@@ -27,7 +27,8 @@ import (
 // an interface so that tests of the proxy need no identity provider.
 type Credentials interface {
 	// Apply sets the header that the target's backend expects. It does not block.
-	Apply(t *policy.Target, h http.Header) error
+	// The generation grows with each renewal of the credential.
+	Apply(t *policy.Target, h http.Header) (generation uint64, err error)
 	// Rejected tells that the backend refused the proof.
 	Rejected(t *policy.Target)
 }

@@ -110,7 +110,9 @@ func (a *attempt) sessionHeader() (http.Header, error) {
 	passOn(h, a.call.Header, forwardedToBackend)
 	h["User-Agent"] = []string{a.proxy.cfg.UserAgent}
 	h["X-Request-Id"] = []string{a.call.RequestID}
-	return h, a.proxy.cfg.Credentials.Apply(a.ticket.Target, h)
+	var err error
+	a.credential, err = a.proxy.cfg.Credentials.Apply(a.ticket.Target, h)
+	return h, err
 }
 
 // subprotocols are those of the client that we know.
