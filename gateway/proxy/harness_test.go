@@ -46,6 +46,7 @@ type setup struct {
 	attempts  string
 	dialer    proxy.Dialer
 	keepAlive time.Duration
+	hold      time.Duration // default 20 ms
 }
 
 // A rig is a proxy and what a call needs of a policy.
@@ -76,6 +77,7 @@ func newRig(t *testing.T, s setup) *rig {
 	r.proxy = proxy.New(proxy.Config{
 		Boundary: r.snapshot.Boundary(), Region: "swedencentral", Registry: r.registry,
 		Credentials: secrets{&r.rejected}, Dialer: s.dialer, UserAgent: "stampgate/test", KeepAlive: s.keepAlive,
+		SessionHold: max(s.hold, 20*time.Millisecond),
 	})
 	r.registry.Advance(r.snapshot)
 	t.Cleanup(r.proxy.Close)
@@ -133,7 +135,7 @@ func (r *rig) call(ctx context.Context, h http.Header, body string) *proxy.Call 
 	return &proxy.Call{
 		Context: ctx, Match: match, Body: []byte(body), Scan: scan, Header: h,
 		Route: route, Stamp: rules, Client: "payroll", RequestID: "request-1",
-		Stateless: match.Operation.Stateless && !scan.Store.On,
+		Stateless: match.Operation.Stateless && !scan.Store.On, Stream: scan.Stream.On,
 		BeforeHeader: func(h http.Header, res *proxy.Result) {
 			h.Set("X-Stampgate-Attempts", fmt.Sprint(res.Attempts))
 		},

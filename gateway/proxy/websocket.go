@@ -39,6 +39,7 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 	x := newExchange(p, c, w)
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region, Client: c.Client, Stateless: true,
+		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: true,
 	})
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
@@ -62,46 +63,60 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 	}
 }
 
-// open asks the ticket's target for an upgrade. Without one, the outcome says
-// what came instead.
-func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *websocket.Conn, targets.Outcome) {
-	x.result.Attempts++
-	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
-	// Ending this context ends the handshake. A session that stands is not bound
-	// to it any more.
-	ctx, cancel := context.WithCancelCause(parent)
+// open asks the ticket's target for an upgrade, and holds the client's until it
+// is known how the session begins. Without one, the outcome says what came
+// instead.
+func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *held, targets.Outcome) {
+	x.begin(t)
+	a := &attempt{exchange: x, ticket: t}
+	// Ending the attempt's context ends the handshake. A session that stands is not
+	// bound to it any more.
+	cancel := a.arm(parent, true)
 	defer cancel(nil)
-	a := &attempt{exchange: x, ticket: t, ctx: ctx, sent: time.Now()}
-	a.watchdog = time.AfterFunc(t.FirstByte, func() { cancel(errStalled) })
 	defer a.watchdog.Stop()
 
-	header, err := a.sessionHeader()
-	if err != nil {
-		x.result.Err = err
-		return a, nil, targets.Outcome{Kind: targets.IdentityRefused}
-	}
-	h := &handshake{attempt: a}
-	path, query := operation.UpstreamPath(x.call.Match, t.Target.Deployment)
-	conn, _, err := websocket.Dial(ctx, t.Target.Origin()+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
-		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: x.subprotocols(),
-	})
-	var o targets.Outcome
-	switch {
-	case err == nil:
-		a.firstByte = max(time.Since(a.sent), 1)
-		return a, conn, o
-	case h.err != nil:
-		o = a.broken(h.err)
-	case h.answer == nil:
-		o = a.broken(errHandshake)
-	default:
-		o = h.judge()
+	conn, o := a.upgrade()
+	if conn != nil {
+		a.gotFirstByte()
+		a.watchdog.Stop()
+		var h *held
+		if h, o = a.hold(conn); h != nil {
+			return a, h, o
+		}
 	}
 	o.Sent = false // no work was asked for yet
-	if x.costly == nil && failed(o.Kind) {
-		x.costly = &o
+	switch o.Kind {
+	case targets.ServerError, targets.FirstByteTimeout, targets.Broken, targets.GaveUp:
+		if x.costly == nil {
+			x.costly = &o
+		}
+	default:
 	}
 	return a, nil, o
+}
+
+// upgrade makes the handshake.
+func (a *attempt) upgrade() (*websocket.Conn, targets.Outcome) {
+	header, err := a.sessionHeader()
+	if err != nil {
+		a.result.Err = err
+		return nil, targets.Outcome{Kind: targets.IdentityRefused}
+	}
+	h := &handshake{attempt: a}
+	target := a.ticket.Target
+	path, query := operation.UpstreamPath(a.call.Match, target.Deployment)
+	conn, _, err := websocket.Dial(a.ctx, target.Origin()+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
+		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: a.subprotocols(),
+	})
+	switch {
+	case err == nil:
+		return conn, targets.Outcome{}
+	case h.err != nil:
+		return nil, a.broken(h.err)
+	case h.answer == nil:
+		return nil, a.broken(errHandshake)
+	}
+	return nil, h.judge()
 }
 
 // sessionHeader is what goes to the backend beside the handshake's own fields.
@@ -154,14 +169,16 @@ func (h *handshake) RoundTrip(req *http.Request) (*http.Response, error) {
 // One that claims success is a failure.
 func (h *handshake) judge() targets.Outcome {
 	defer func() { _ = h.answer.Body.Close() }()
-	if h.answer.StatusCode < 300 {
-		return h.discard(h.answer, targets.Broken, false)
+	if succeeded(h.answer.StatusCode) {
+		h.peek(h.answer)
+		return h.refused(targets.Broken, h.signals, errNotUpgraded)
 	}
 	return h.attempt.judge(h.answer)
 }
 
 // session accepts the client's upgrade and relays until the end.
-func (a *attempt) session(r *http.Request, backend *websocket.Conn) targets.Outcome {
+func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
+	defer backend.stop()
 	h := a.w.Header()
 	a.result.Status, a.result.FirstByte = http.StatusSwitchingProtocols, time.Since(a.start)
 	if a.call.BeforeHeader != nil {
@@ -175,12 +192,15 @@ func (a *attempt) session(r *http.Request, backend *websocket.Conn) targets.Outc
 		InsecureSkipVerify: true,
 	})
 	if err != nil {
-		_ = backend.CloseNow()
+		backend.drop()
 		a.result.Outcome, a.result.Aborted = OutcomeClientGone, true
 		return a.clientGone(errClientLost)
 	}
 	a.ticket.Answered(time.Now(), a.firstByte)
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
 	kind := s.run(a.call.Context, &a.result)
-	return targets.Outcome{Kind: kind, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+	if kind == targets.Success && backend.rejected {
+		kind = targets.Rejected
+	}
+	return a.outcome(kind)
 }

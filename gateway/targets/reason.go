@@ -122,6 +122,9 @@ func (st *state) forcible(now time.Time, client uint64) bool {
 type Verdict struct {
 	// AllThrottled: every target that could serve is gated; else none is available.
 	AllThrottled bool
+	// AllRetired: every target that was asked, or is known, says that the model is
+	// retired.
+	AllRetired bool
 	// RetryAfter is the soonest moment at which a target may be free again,
 	// 1 ms … 60 s.
 	RetryAfter time.Duration

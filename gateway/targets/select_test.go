@@ -294,32 +294,32 @@ func TestVerdict(t *testing.T) {
 			w.gate(0, 0, 40*time.Second)
 			w.gate(0, 1, 50*time.Second)
 			w.gate(1, 0, 7*time.Second)
-		}, Verdict{true, 7 * time.Second}},
+		}, Verdict{AllThrottled: true, RetryAfter: 7 * time.Second}},
 		{"at most a minute", func(w *world) {
 			w.gate(0, 0, time.Hour)
 			w.gate(0, 1, time.Hour)
 			w.gate(1, 0, time.Hour)
-		}, Verdict{true, time.Minute}},
+		}, Verdict{AllThrottled: true, RetryAfter: time.Minute}},
 		{"at least a millisecond", func(w *world) {
 			w.gate(0, 0, time.Second)
 			w.gate(0, 1, time.Second)
 			w.gate(1, 0, time.Second)
 			w.sleep(time.Second - 1)
-		}, Verdict{true, time.Millisecond}},
+		}, Verdict{AllThrottled: true, RetryAfter: time.Millisecond}},
 		{"what is drained could not serve", func(w *world) {
 			w.gate(0, 0, 9*time.Second)
 			w.gate(0, 1, 9*time.Second)
 			w.reg.SetDrained(map[string]bool{"t1-0": true}, nil)
-		}, Verdict{true, 9 * time.Second}},
+		}, Verdict{AllThrottled: true, RetryAfter: 9 * time.Second}},
 		{"all drained", func(w *world) {
 			w.reg.SetDrained(map[string]bool{"t0-0": true, "t0-1": true, "t1-0": true}, nil)
-		}, Verdict{false, time.Minute}},
+		}, Verdict{RetryAfter: time.Minute}},
 		{"all missing", func(w *world) {
 			for i := range 3 {
 				st := w.state(i/2, i%2)
 				st.missingUntil.Store(st.since(w.now) + int64(missingFor))
 			}
-		}, Verdict{false, time.Minute}},
+		}, Verdict{RetryAfter: time.Minute}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 2, 1)
