@@ -47,6 +47,7 @@ type setup struct {
 	dialer    proxy.Dialer
 	keepAlive time.Duration
 	hold      time.Duration // default 20 ms
+	early     string        // the route's earlyHead
 }
 
 // A rig is a proxy and what a call needs of a policy.
@@ -101,8 +102,12 @@ func compile(t *testing.T, s setup) *policy.Snapshot {
 			"deployments: [{name: gpt-4o, model: gpt-4o, version: \"1\", sku: Standard, tokensPerMinute: 1000}]}\n", n, endpoint, or(s.addresses, "[]"))
 		fmt.Fprintf(&tiers, "{targets: [b%d/gpt-4o]}, ", n)
 	}
-	fmt.Fprintf(&text, "routes: [{name: gpt-4o, model: gpt-4o, version: \"1\", timeouts: {%s}, attempts: {%s}, tiers: [%s]}]\n",
-		or(s.timeouts, "connect: 1s, firstByte: 5s, idle: 5s, total: 20s"), s.attempts, tiers.String())
+	early := ""
+	if s.early != "" {
+		early = ", earlyHead: " + s.early
+	}
+	fmt.Fprintf(&text, "routes: [{name: gpt-4o, model: gpt-4o, version: \"1\", timeouts: {%s}, attempts: {%s}, tiers: [%s]%s}]\n",
+		or(s.timeouts, "connect: 1s, firstByte: 5s, idle: 5s, total: 20s"), s.attempts, tiers.String(), early)
 	text.WriteString("clients: [{name: payroll, keys: [{sha256: " + strings.Repeat("0a", 32) + "}], routes: [gpt-4o]}]\n")
 	doc, err := policy.Decode([]byte(text.String()))
 	if err != nil {
