@@ -2,6 +2,10 @@
 // attempts inside one deadline, failover before the first byte, streaming as it
 // arrives, cancellation, and the fenced dialer.
 //
+// What an answer means is the package answer's to say. A target is charged only
+// with what it caused: not with our own time limits, a slow client, or what this
+// machine lacks.
+//
 // It is the only package of the gateway that opens a connection to a backend,
 // and it opens none that a geo.Fence of its own boundary has not admitted. It
 // decides nothing about routing: that is the package targets. It never logs,
