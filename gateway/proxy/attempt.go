@@ -65,7 +65,8 @@ func (x *exchange) note(o targets.Outcome) {
 	switch o.Kind {
 	case targets.ServerError, targets.FirstByteTimeout, targets.Broken, targets.GaveUp:
 		if x.costly == nil && o.Sent {
-			x.costly = &o
+			first := o // of its own, so that only a failure allocates
+			x.costly = &first
 		}
 	default:
 	}

@@ -52,7 +52,7 @@ type setup struct {
 
 // A rig is a proxy and what a call needs of a policy.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	proxy    *proxy.Proxy
 	registry *targets.Registry
 	snapshot *policy.Snapshot
@@ -72,7 +72,7 @@ func (s secrets) Apply(_ *policy.Target, h http.Header) (uint64, error) {
 
 func (s secrets) Rejected(*policy.Target) { s.rejected.Add(1) }
 
-func newRig(t *testing.T, s setup) *rig {
+func newRig(t testing.TB, s setup) *rig {
 	t.Helper()
 	r := &rig{t: t, registry: targets.New(), snapshot: compile(t, s), results: make(chan proxy.Result, 1000)}
 	r.proxy = proxy.New(proxy.Config{
@@ -86,7 +86,7 @@ func newRig(t *testing.T, s setup) *rig {
 }
 
 // compile makes a policy of the setup.
-func compile(t *testing.T, s setup) *policy.Snapshot {
+func compile(t testing.TB, s setup) *policy.Snapshot {
 	t.Helper()
 	or := func(text, otherwise string) string {
 		if text == "" {

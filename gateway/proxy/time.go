@@ -19,8 +19,9 @@ var (
 // has to begin within the ticket's time; a plain answer begins when it is
 // complete, which with models that reason takes minutes, so that only its end is
 // bounded.
-func (a *attempt) arm(parent context.Context, stream bool) (cancel context.CancelCauseFunc) {
-	a.ctx, cancel = context.WithCancelCause(parent)
+func (a *attempt) arm(parent context.Context, stream bool) context.CancelCauseFunc {
+	ctx, cancel := context.WithCancelCause(parent)
+	a.ctx = ctx
 	a.sent = time.Now()
 	limit := a.ticket.FirstByte
 	if !stream {

@@ -84,14 +84,9 @@ func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *h
 			return a, h, o
 		}
 	}
+	o.Sent = true // as far as the answer goes: the call may end with this failure
+	x.note(o)
 	o.Sent = false // no work was asked for yet
-	switch o.Kind {
-	case targets.ServerError, targets.FirstByteTimeout, targets.Broken, targets.GaveUp:
-		if x.costly == nil {
-			x.costly = &o
-		}
-	default:
-	}
 	return a, nil, o
 }
 
