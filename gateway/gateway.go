@@ -193,8 +193,11 @@ func (g *gateway) advance(s *policy.Snapshot) {
 // proofs is the proxy's view of the credentials.
 type proofs struct{ set *credential.Set }
 
-func (p proofs) Apply(t *policy.Target, h http.Header) error { return p.set.For(t).Apply(h) }
-func (p proofs) Rejected(t *policy.Target)                   { p.set.Rejected(p.set.For(t)) }
+func (p proofs) Apply(t *policy.Target, h http.Header) (uint64, error) {
+	return p.set.For(t).Apply(h)
+}
+
+func (p proofs) Rejected(t *policy.Target) { p.set.Rejected(p.set.For(t)) }
 
 // listen opens the listeners, so that a port in use fails the start.
 func (g *gateway) listen(stack *lifecycle.Stack) error {

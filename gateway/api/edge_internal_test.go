@@ -73,7 +73,8 @@ func TestRefusalTable(t *testing.T) {
 }
 
 // Both forms are sent, since SDKs differ in which they read; neither is longer
-// than the minute up to which SDKs wait, nor ends before the time it stands for.
+// than the minute up to which SDKs wait, nor, but for waits near it, ends before the
+// time it stands for.
 func TestRetryAfterIsRoundedUpAndBounded(t *testing.T) {
 	for _, tt := range []struct {
 		wait        time.Duration
@@ -82,17 +83,18 @@ func TestRetryAfterIsRoundedUpAndBounded(t *testing.T) {
 		{0, "", ""},
 		{time.Nanosecond, "1", "1"},
 		{1500*time.Millisecond + 1, "2", "1501"},
-		{time.Minute, "60", "60000"},
-		{24 * time.Hour, "60", "60000"},
+		{50 * time.Second, "50", "50000"},
+		{time.Minute, "55", "55000"}, // the spread goes up to the minute
+		{24 * time.Hour, "55", "55000"},
 	} {
 		h := http.Header{}
-		setRetry(h, &proxy.Refusal{RetryAfter: tt.wait})
+		setRetry(h, &proxy.Refusal{RetryAfter: tt.wait}, 0)
 		if h.Get("Retry-After") != tt.seconds || h.Get("Retry-After-Ms") != tt.ms {
 			t.Errorf("%v: retry-after %q, retry-after-ms %q; want %q and %q", tt.wait, h.Get("Retry-After"), h.Get("Retry-After-Ms"), tt.seconds, tt.ms)
 		}
 	}
 	h := http.Header{}
-	setRetry(h, &proxy.Refusal{NoRetry: true})
+	setRetry(h, &proxy.Refusal{NoRetry: true}, 0)
 	if h.Get("X-Should-Retry") != "false" || h.Get("Retry-After") != "" {
 		t.Errorf("a final refusal says %v", h)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -94,7 +95,7 @@ func (v *visit) refuse(err error) {
 	h.Del("X-Stampgate-Region") // nobody served it
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
-	setRetry(h, r)
+	setRetry(h, r, rand.Float64())
 	v.w.WriteHeader(r.Status)
 	n, _ := v.w.Write(text) // a client that has gone needs no answer
 	v.result.BytesOut = int64(n)
@@ -107,14 +108,29 @@ const (
 	latest  = 60 * time.Second
 )
 
-func setRetry(h http.Header, r *proxy.Refusal) {
+// The spread of what clients are told: half of the wait, within these bounds.
+const (
+	leastSpread = 500 * time.Millisecond
+	mostSpread  = 5 * time.Second
+)
+
+// spread returns a wait between this one and somewhat longer, so that clients
+// who are told of one opening do not all come back at once. None is beyond
+// latest: near it, the span lies below. draw is uniform in [0, 1).
+func spread(wait time.Duration, draw float64) time.Duration {
+	span := min(max(wait/2, leastSpread), mostSpread)
+	from := min(wait, latest-span)
+	return from + time.Duration(draw*float64(span))
+}
+
+func setRetry(h http.Header, r *proxy.Refusal, draw float64) {
 	if r.NoRetry {
 		h["X-Should-Retry"] = []string{"false"}
 	}
 	if r.RetryAfter <= 0 {
 		return
 	}
-	wait := min(max(r.RetryAfter, soonest), latest)
+	wait := spread(max(r.RetryAfter, soonest), draw)
 	// Rounded up: a client that comes too early is refused again.
 	h["Retry-After-Ms"] = []string{strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10)}
 	h["Retry-After"] = []string{strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10)}

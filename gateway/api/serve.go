@@ -98,8 +98,9 @@ func (v *visit) forward(match operation.Match, client *policy.Principal) error {
 	if err != nil {
 		return err
 	}
-	v.stream = scan.Stream.On
+	v.stream = operation.Streams(match.Operation, &scan)
 	call.Body, call.Scan = body, scan
+	call.Stream, call.Tokens = v.stream, operation.Tokens(&scan, len(body))
 	call.Stateless = match.Operation.Stateless && !scan.Store.On
 	v.result = v.Proxy.Serve(v.w, call)
 	return v.refusal()

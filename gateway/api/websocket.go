@@ -29,7 +29,7 @@ func (v *visit) relay(match operation.Match, client *policy.Principal) error {
 		h["Sec-Websocket-Version"] = []string{"13"}
 		return err
 	}
-	v.stream = true
+	v.stream, call.Stream = true, true
 	v.result = v.Proxy.ServeWebSocket(v.w, v.r, call)
 	v.bytesIn = int(v.result.BytesIn)
 	return v.refusal()

@@ -20,9 +20,11 @@ import (
 // A Source puts a credential into a request to a backend. It is an interface so
 // that the proxy's tests need no Set.
 type Source interface {
-	// Apply replaces whatever credential h holds by ours. It does no I/O. On
-	// error h holds none: the request must not be sent.
-	Apply(h http.Header) error
+	// Apply replaces whatever credential h holds by ours. It does no I/O. The
+	// generation is never 0 and grows with each renewal, so that whoever was refused
+	// can tell a renewed credential from the same one. On error h holds none: the
+	// request must not be sent.
+	Apply(h http.Header) (generation uint64, err error)
 }
 
 // An UnusableError says that there is nothing to send to a backend.

@@ -65,7 +65,10 @@ func targetOf(t testing.TB, s *policy.Snapshot, backend string) *policy.Target {
 func apply(t testing.TB, src Source) (authorization, key string, err error) {
 	t.Helper()
 	h := http.Header{"Authorization": {"Bearer of-the-client"}, "Api-Key": {"of-the-client"}, "X": {"y"}}
-	err = src.Apply(h)
+	generation, err := src.Apply(h)
+	if (generation == 0) != (err != nil) {
+		t.Fatalf("generation %d, %v", generation, err)
+	}
 	if h.Get("X") != "y" || len(h["Authorization"])+len(h["Api-Key"]) > 1 || strings.Contains(fmt.Sprint(h), "of-the-client") {
 		t.Fatalf("header after Apply: %v", h)
 	}
@@ -439,6 +442,38 @@ func TestSecretsStayHidden(t *testing.T) {
 	})
 }
 
+// Whoever was refused can tell a renewed credential from the same one, also when
+// a policy has dropped its source and taken it up again.
+func TestGenerationGrowsWithEachRenewal(t *testing.T) {
+	file := keyFile(t)
+	snap := compile(t, "credential: {apiKeyFile: "+file+"}")
+	write(t, file, "key-one")
+	set := New(Config{})
+	last := uint64(0)
+	generation := func() uint64 {
+		t.Helper()
+		n, err := set.For(targetOf(t, snap, "b0")).Apply(http.Header{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	set.Advance(snap)
+	if last = generation(); last == 0 || generation() != last {
+		t.Errorf("two requests with one credential carry generations %d and %d", last, generation())
+	}
+	src := set.For(targetOf(t, snap, "b0")).(*source)
+	if _, err := src.renew(t.Context(), false); err != nil || generation() <= last {
+		t.Errorf("after a renewal: generation %d, was %d; %v", generation(), last, err)
+	}
+	last = generation()
+	set.advance(nil, nil)
+	set.Advance(snap)
+	if generation() <= last {
+		t.Errorf("after the source was made anew: generation %d, was %d", generation(), last)
+	}
+}
+
 func BenchmarkApply(b *testing.B) {
 	b.Setenv("STAMPGATE_TEST_KEY", "k1")
 	snap := compile(b, "credential: {apiKeyEnv: STAMPGATE_TEST_KEY}")
@@ -448,7 +483,7 @@ func BenchmarkApply(b *testing.B) {
 	h := make(http.Header)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := set.For(target).Apply(h); err != nil {
+		if _, err := set.For(target).Apply(h); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -18,6 +18,9 @@ type Set struct {
 	sources atomic.Pointer[map[identity]*source] // never changed once stored
 	mu      sync.Mutex                           // one Advance at a time
 	changed chan struct{}                        // wakes Run; holds one
+	// numbers are the generations of all sources: one that is dropped and made
+	// anew goes on above where it was. A pointer, so that %v does not walk into it.
+	numbers *atomic.Uint64
 }
 
 // New returns a set without sources. It starts nothing.
@@ -31,7 +34,7 @@ func New(cfg Config) *Set {
 	if cfg.NewToken == nil {
 		cfg.NewToken = azureToken(cfg.DisableInstanceDiscovery)
 	}
-	s := &Set{cfg: cfg, changed: make(chan struct{}, 1)}
+	s := &Set{cfg: cfg, changed: make(chan struct{}, 1), numbers: new(atomic.Uint64)}
 	s.sources.Store(&map[identity]*source{})
 	return s
 }
@@ -95,7 +98,7 @@ func (s *Set) advance(credentials map[identity]policy.Credential, users map[iden
 	for id, backends := range users {
 		src := old[id]
 		if src == nil {
-			src = newSource(id, credentials[id], &s.cfg)
+			src = newSource(id, credentials[id], &s.cfg, s.numbers)
 			src.firstRead()
 		}
 		src.setBackends(slices.Sorted(maps.Keys(backends)))
@@ -115,7 +118,7 @@ func (s *Set) For(t *policy.Target) Source {
 	if src := (*s.sources.Load())[id]; src != nil {
 		return src
 	}
-	return newSource(id, t.Credential, &s.cfg)
+	return newSource(id, t.Credential, &s.cfg, s.numbers)
 }
 
 // Rejected tells that a backend refused our credential: it is renewed soon, and

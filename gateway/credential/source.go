@@ -27,9 +27,10 @@ const (
 
 // A grant is what Apply puts into a request. It never changes.
 type grant struct {
-	header  string
-	value   secret.Secret
-	expires time.Time // zero: never
+	header     string
+	value      secret.Secret
+	expires    time.Time // zero: never
+	generation uint64    // a later grant of the same source has a larger one
 }
 
 func (g *grant) usable(now time.Time) bool {
@@ -55,6 +56,7 @@ type source struct {
 	fetcher fetcher
 	minGap  time.Duration // between two renewals
 	local   bool          // fetching is a quick read on this machine
+	numbers *atomic.Uint64
 
 	current atomic.Pointer[grant]
 	nudge   chan struct{} // asks keep for a fresh credential; holds one
@@ -69,9 +71,9 @@ type source struct {
 	rejecting  time.Time // since when, without a gap of rejectionLasts
 }
 
-func newSource(id identity, c policy.Credential, cfg *Config) *source {
+func newSource(id identity, c policy.Credential, cfg *Config, numbers *atomic.Uint64) *source {
 	src := &source{
-		id: id, log: cfg.Log,
+		id: id, log: cfg.Log, numbers: numbers,
 		nudge: make(chan struct{}, 1), tried: make(chan struct{}),
 		fault: "it has not been fetched yet", faultSince: time.Now(),
 	}
@@ -93,7 +95,7 @@ func (src *source) GoString() string { return src.String() }
 
 // Apply is on the path of every request: one load of a pointer and one look at
 // the clock.
-func (src *source) Apply(h http.Header) error {
+func (src *source) Apply(h http.Header) (generation uint64, err error) {
 	delete(h, "Authorization")
 	delete(h, "Api-Key")
 	g := src.current.Load()
@@ -102,10 +104,10 @@ func (src *source) Apply(h http.Header) error {
 		if g != nil && text == "" {
 			text = "it has expired"
 		}
-		return &UnusableError{Credential: src.id.String(), Text: text}
+		return 0, &UnusableError{Credential: src.id.String(), Text: text}
 	}
 	h[g.header] = []string{g.value.Reveal()}
-	return nil
+	return g.generation, nil
 }
 
 // firstRead fetches what needs no network, so that it is there at once.
@@ -184,6 +186,7 @@ func (src *source) renew(ctx context.Context, fresh bool) (renewAt time.Time, er
 	if err != nil {
 		fault = redact(err.Error())
 	} else {
+		f.grant.generation = src.numbers.Add(1)
 		src.current.Store(&f.grant)
 	}
 	src.setFault(fault)

@@ -65,8 +65,14 @@ type Body struct {
 	Store               Flag
 	MaxTokens           Count
 	MaxCompletionTokens Count
+	MaxOutputTokens     Count
 	N                   Count
 	BestOf              Count
+	// StreamFormat is how speech asks for a stream of events; "" elsewhere.
+	StreamFormat string
+	// ManyPrompts: completions of a list of prompts, so that n is not the number of
+	// choices.
+	ManyPrompts bool
 }
 
 // ScanBody reads a JSON request in one pass, without keeping or changing it. It
@@ -121,6 +127,15 @@ func (sc *scan) take(m strictjson.Member) {
 		b.MaxTokens = sc.count(m, "max_tokens", sc.limits.MaxTokens)
 	case "max_completion_tokens":
 		b.MaxCompletionTokens = sc.count(m, "max_completion_tokens", sc.limits.MaxTokens)
+	case "max_output_tokens":
+		b.MaxOutputTokens = sc.count(m, "max_output_tokens", sc.limits.MaxTokens)
+	case "stream_format":
+		if m.Kind == strictjson.String {
+			t := strictjson.Text(sc.data, m)
+			b.StreamFormat = string(t[:min(len(t), sc.limits.MaxText)])
+		}
+	case "prompt":
+		b.ManyPrompts = m.Kind == strictjson.Array
 	case "n":
 		b.N = sc.count(m, "n", sc.limits.MaxChoices)
 	case "best_of":

@@ -40,7 +40,7 @@ func served() []Operation {
 		post("chat/completions", Operation{Name: "chat_completions", Streams: true, ErrorForm: sse.Chat}),
 		post("completions", Operation{Name: "completions", Streams: true, ErrorForm: sse.Chat}),
 		post("embeddings", Operation{Name: "embeddings"}),
-		post("audio/speech", Operation{Name: "audio_speech", Streams: true, ErrorForm: sse.Typed}),
+		post("audio/speech", Operation{Name: speech, Streams: true, ErrorForm: sse.Typed}),
 		post("images/generations", Operation{Name: "images_generations", Streams: true, ErrorForm: sse.Typed}),
 		get("models", "models"),
 		get("models/{id}", "model"),
@@ -50,6 +50,8 @@ func served() []Operation {
 	}
 	return rows
 }
+
+const speech = "audio_speech"
 
 // realtime is the session by WebSocket, which names its deployment in the query.
 // It is not stateless: a session that broke off cannot go on elsewhere. A

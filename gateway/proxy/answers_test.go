@@ -42,16 +42,33 @@ func TestBadAnswersAreFailedAttempts(t *testing.T) {
 		"a stream that is compressed":             answer("200 OK", "Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n", event+done),
 		"a stream of nothing":                     answer("200 OK", "Content-Type: text/event-stream\r\n", ""),
 		"a stream that opens with something else": answer("200 OK", "Content-Type: text/event-stream\r\n", "data: <html>\n\n"),
-		"500":                       answer("500 Internal Server Error", jsonHeader, `{"error":{}}`),
-		"502 of a balancer":         answer("502 Bad Gateway", "Content-Type: text/html\r\n", "<html>"),
-		"503 without a time":        answer("503 Service Unavailable", "", ""),
-		"504":                       answer("504 Gateway Timeout", "", ""),
-		"429":                       answer("429 Too Many Requests", "Retry-After: 1\r\n", "{}"),
-		"503 with a time":           answer("503 Service Unavailable", "Retry-After: 1\r\n", "{}"),
-		"401":                       answer("401 Unauthorized", jsonHeader, "{}"),
-		"403":                       answer("403 Forbidden", jsonHeader, "{}"),
-		"a deployment that is gone": answer("404 Not Found", jsonHeader, `{"error":{"code":"DeploymentNotFound"}}`),
-		"a status beyond HTTP":      answer("777 Odd", jsonHeader, "{}"),
+		"500":                        answer("500 Internal Server Error", jsonHeader, `{"error":{}}`),
+		"502 of a balancer":          answer("502 Bad Gateway", "Content-Type: text/html\r\n", "<html>"),
+		"503 without a time":         answer("503 Service Unavailable", "", ""),
+		"504":                        answer("504 Gateway Timeout", "", ""),
+		"429":                        answer("429 Too Many Requests", "Retry-After: 1\r\n", "{}"),
+		"503 with a time":            answer("503 Service Unavailable", "Retry-After: 1\r\n", "{}"),
+		"401":                        answer("401 Unauthorized", jsonHeader, "{}"),
+		"403":                        answer("403 Forbidden", jsonHeader, "{}"),
+		"a deployment that is gone":  answer("404 Not Found", jsonHeader, `{"error":{"code":"DeploymentNotFound"}}`),
+		"a status beyond HTTP":       answer("777 Odd", jsonHeader, "{}"),
+		"529":                        answer("529 Site Overloaded", jsonHeader, "{}"),
+		"408":                        answer("408 Request Timeout", jsonHeader, `{"error":{"code":"Timeout","message":"The operation was timeout."}}`),
+		"409":                        answer("409 Conflict", jsonHeader, "{}"),
+		"424":                        answer("424 Failed Dependency", jsonHeader, "{}"),
+		"421":                        answer("421 Misdirected Request", jsonHeader, "{}"),
+		"425":                        answer("425 Too Early", jsonHeader, "{}"),
+		"449":                        answer("449 Retry With", jsonHeader, "{}"),
+		"499":                        answer("499 Client Closed Request", jsonHeader, "{}"),
+		"a redirect":                 answer("302 Found", "Location: /x\r\n", ""),
+		"a retired model":            answer("410 Gone", jsonHeader, "{}"),
+		"payment required":           answer("402 Payment Required", jsonHeader, "{}"),
+		"a quota that is spent":      answer("400 Bad Request", jsonHeader, `{"error":{"code":"insufficient_quota"}}`),
+		"a model that is missing":    answer("404 Not Found", jsonHeader, `{"error":{"code":"model_not_found"}}`),
+		"a role that is missing":     answer("401 Unauthorized", jsonHeader, `{"error":{"code":"PermissionDenied"}}`),
+		"an error in a plain 200":    answer("200 OK", jsonHeader, `{"error":{"message":"overloaded","type":"server_error","code":null}}`),
+		"a limit in a plain 200":     answer("200 OK", jsonHeader, `{"error":{"code":"rate_limit_exceeded"}}`),
+		"a limit as the first event": answer("200 OK", "Content-Type: text/event-stream\r\n", prelude+`data: {"error":{"code":"rate_limit_exceeded"}}`+"\n\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +85,7 @@ func TestBadAnswersAreFailedAttempts(t *testing.T) {
 // What a backend says to the client about its own request is passed on as it
 // is; another target would say the same.
 func TestRejectionsArePassedOn(t *testing.T) {
-	for _, status := range []string{"400 Bad Request", "404 Not Found", "408 Request Timeout", "413 Too Large", "422 Unprocessable", "409 Conflict"} {
+	for _, status := range []string{"400 Bad Request", "404 Not Found", "405 Method Not Allowed", "413 Too Large", "415 Unsupported", "422 Unprocessable", "451 Unavailable"} {
 		t.Run(status, func(t *testing.T) {
 			const text = `{"error":{"code":"content_filter","message":"no"}}`
 			b, other := newBackend(t, says(answer(status, jsonHeader, text))), good(t)
@@ -100,7 +117,7 @@ func TestInformationalAnswersDoNotPutOffTheTimeout(t *testing.T) {
 			timeouts: "connect: 1s, firstByte: 5s, idle: 5s, total: 20s",
 		})
 		w := newSink()
-		res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, plainBody))
+		res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, chatBody))
 		if took := time.Since(w.start); res.Outcome != proxy.OutcomeTimeout || took != 5*time.Second {
 			t.Errorf("outcome %s after %v, want a timeout after 5s", res.Outcome, took)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/throttle"
@@ -26,6 +27,7 @@ type exchange struct {
 	rc     *http.ResponseController
 	start  time.Time
 	result Result
+	early  *earlyHead // nil: the call has none
 	// committed: the head of an answer has gone to the client. No other attempt
 	// may follow.
 	committed bool
@@ -40,42 +42,49 @@ func newExchange(p *Proxy, c *Call, w http.ResponseWriter) *exchange {
 
 // attempt makes one try on the ticket's target and says how it ended.
 func (x *exchange) attempt(parent context.Context, t *targets.Ticket) targets.Outcome {
-	x.result.Attempts++
-	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
-	ctx, cancel := context.WithCancelCause(parent)
+	x.begin(t)
+	a := &attempt{exchange: x, ticket: t}
+	cancel := a.arm(parent, x.call.Stream)
 	defer cancel(nil)
-	a := &attempt{exchange: x, ticket: t, ctx: ctx, sent: time.Now()}
-	a.watchdog = time.AfterFunc(t.FirstByte, func() { cancel(errStalled) })
 	defer a.watchdog.Stop()
 
 	o := a.run()
-	if x.costly == nil && o.Sent && failed(o.Kind) {
-		x.costly = &o
-	}
+	x.note(o)
 	return o
 }
 
-// failed reports whether the kind is a failure that the call may end with.
-func failed(k targets.Kind) bool {
-	switch k {
-	case targets.ServerError, targets.FirstByteTimeout, targets.Broken:
-		return true
+// begin notes the ticket's target as the one that is asked.
+func (x *exchange) begin(t *targets.Ticket) {
+	x.early.begun()
+	x.result.Attempts++
+	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
+}
+
+// note keeps the first failure with which the call may end.
+func (x *exchange) note(o targets.Outcome) {
+	switch o.Kind {
+	case targets.ServerError, targets.FirstByteTimeout, targets.Broken, targets.GaveUp:
+		if x.costly == nil && o.Sent {
+			first := o // of its own, so that only a failure allocates
+			x.costly = &first
+		}
 	default:
-		return false
 	}
 }
 
-// An attempt is one try. Its watchdog ends it: first for want of a first byte,
-// then for a stall between two reads.
+// An attempt is one try. Its watchdog ends it; see arm.
 type attempt struct {
 	*exchange
 
-	ticket    *targets.Ticket
-	ctx       context.Context //nolint:containedctx // lives as long as the attempt
-	sent      time.Time
-	watchdog  *time.Timer
-	firstByte time.Duration // 0: none yet
-	signals   targets.Signals
+	ticket     *targets.Ticket
+	ctx        context.Context //nolint:containedctx // lives as long as the attempt
+	sent       time.Time
+	ends       time.Time // when a plain answer must be complete; zero for a stream
+	watchdog   *time.Timer
+	firstByte  time.Duration // 0: none yet
+	signals    targets.Signals
+	model      string // that the answer names
+	credential uint64 // the generation of our own that was sent
 }
 
 func (a *attempt) run() targets.Outcome {
@@ -112,7 +121,7 @@ func (a *attempt) request() (*http.Request, error) {
 	passOn(req.Header, c.Header, forwardedToBackend)
 	req.Header["User-Agent"] = []string{a.proxy.cfg.UserAgent}
 	req.Header["X-Request-Id"] = []string{c.RequestID}
-	if err := a.proxy.cfg.Credentials.Apply(t, req.Header); err != nil {
+	if a.credential, err = a.proxy.cfg.Credentials.Apply(t, req.Header); err != nil {
 		return nil, err
 	}
 	return req, nil
@@ -127,51 +136,50 @@ func upstreamURL(m operation.Match, t *policy.Target) (path, rawPath, query stri
 	return path, escaped, query
 }
 
-// broken names a failure of sending or reading.
-func (a *attempt) broken(err error) targets.Outcome {
-	o := targets.Outcome{Kind: targets.Broken, Sent: true, FirstByte: a.firstByte, Signals: a.signals}
-	if dial, ok := errors.AsType[*dialError](err); ok {
-		o.Sent, o.Kind = false, targets.ConnectFailed
-		if dial.tls {
-			o.Kind = targets.TLSFailed
-		}
-	}
-	cause := context.Cause(a.ctx)
+// judge has an answer that may be the client's read whole or passed on, and says
+// what any other means. The package answer knows.
+func (a *attempt) judge(resp *http.Response) targets.Outcome {
+	code := resp.StatusCode
 	switch {
-	case a.call.Context.Err() != nil:
-		o.Kind = targets.Canceled // by the client, or because this gateway ends
-	case cause != nil && a.firstByte == 0: // the watchdog's, or the total time's end
-		o.Kind = targets.FirstByteTimeout
+	case succeeded(code) && isEventStream(resp.Header):
+		return a.stream(resp)
+	case answer.PassedOn(code):
+		return a.plain(resp)
 	}
-	a.result.Err = err
-	if cause != nil {
-		a.result.Err = cause
-	}
-	return o
+	f := a.peek(resp)
+	kind, signals := answer.ByStatus(code, f, a.signals)
+	return a.refused(kind, signals, statusError(code))
 }
 
-// judge decides by status what the answer is. 429, and 503 that names a time,
-// gate; 5xx fail; 401, 403 and DeploymentNotFound are about us, not the client;
-// any other answer is the client's.
-func (a *attempt) judge(resp *http.Response) targets.Outcome {
-	switch code := resp.StatusCode; {
-	case code >= 200 && code < 300:
-		if isEventStream(resp.Header) {
-			return a.stream(resp)
-		}
-		return a.plain(resp, targets.Success)
-	case code == http.StatusTooManyRequests,
-		code == http.StatusServiceUnavailable && a.signals.HasRetryAfter:
-		return a.discard(resp, targets.Throttled, false)
-	case code >= 500:
-		return a.discard(resp, targets.ServerError, true)
-	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return a.discard(resp, targets.IdentityRefused, false)
-	case code >= 400:
-		return a.plain(resp, targets.Rejected)
-	default: // 1xx never gets here; a redirect is never followed
-		return a.discard(resp, targets.Broken, true)
+func succeeded(status int) bool { return status >= 200 && status < 300 }
+
+// outcome is how the attempt ends as far as is known by now.
+func (a *attempt) outcome(k targets.Kind) targets.Outcome {
+	return targets.Outcome{
+		Kind: k, FirstByte: a.firstByte, Signals: a.signals, Model: a.model, Credential: a.credential, Sent: !free(k),
 	}
+}
+
+// free reports whether the backend answered without having worked, so that even
+// a request that must not be repeated may go elsewhere.
+func free(k targets.Kind) bool {
+	switch k {
+	case targets.Throttled, targets.Unfit, targets.IdentityRefused, targets.OperationForbidden,
+		targets.DeploymentMissing, targets.Retired:
+		return true
+	default:
+		return false
+	}
+}
+
+// refused is the outcome of an answer that is not passed on.
+func (a *attempt) refused(k targets.Kind, s targets.Signals, err error) targets.Outcome {
+	a.signals = s
+	if a.call.Context.Err() != nil {
+		k = targets.Canceled
+	}
+	a.result.Err = err
+	return a.outcome(k)
 }
 
 // drainLimit is how much of an unwanted answer is read so that its connection
@@ -182,57 +190,28 @@ const (
 	drainTime  = 100 * time.Millisecond
 )
 
-func (a *attempt) discard(resp *http.Response, k targets.Kind, sent bool) targets.Outcome {
+// peek reads what an unwanted answer says.
+func (a *attempt) peek(resp *http.Response) answer.Fault {
 	a.gotFirstByte()
 	a.watchdog.Reset(drainTime)
-	_, _ = io.CopyN(io.Discard, resp.Body, drainLimit)
-	a.result.Err = statusError(resp.StatusCode)
-	o := targets.Outcome{Kind: k, FirstByte: a.firstByte, Signals: a.signals, Sent: sent}
-	if a.call.Context.Err() != nil {
-		o.Kind = targets.Canceled
+	buf := a.proxy.buffers.Get().(*[]byte)
+	defer a.proxy.buffers.Put(buf)
+	n, err := io.ReadFull(resp.Body, *buf)
+	if err == nil {
+		_, _ = io.CopyN(io.Discard, resp.Body, drainLimit)
 	}
-	return o
+	return answer.ParseFault((*buf)[:n])
 }
 
-// statusError is a backend's status, for the log.
-type statusError int
-
-func (e statusError) Error() string { return "backend answered " + strconv.Itoa(int(e)) }
-
-// gotFirstByte notes when the answer began, and from now on gives each read the
-// idle timeout.
-func (a *attempt) gotFirstByte() {
-	if a.firstByte != 0 {
-		return
-	}
-	a.firstByte = max(time.Since(a.sent), 1)
-	a.watchdog.Reset(a.call.Route.Idle)
-}
-
-// read reads once from the backend, under the watchdog.
-func (a *attempt) read(body io.Reader, buf []byte) (int, error) {
-	n, err := body.Read(buf)
-	if n > 0 {
-		if a.firstByte == 0 {
-			a.gotFirstByte()
-		} else {
-			a.watchdog.Reset(a.call.Route.Idle)
-		}
-	}
-	return n, err
-}
-
-// ended reports the end that a reader announces by io.EOF itself. An error that
-// wraps it is a failure to read.
-func ended(err error) bool {
-	return err == io.EOF //nolint:errorlint // see above
-}
-
-// commit sends the head of the answer.
+// commit sends the head of the answer, unless the client has one.
 func (a *attempt) commit(resp *http.Response, length int64) {
 	a.committed = true
 	a.result.Status = resp.StatusCode
 	a.result.FirstByte = time.Since(a.start)
+	a.ticket.Answered(time.Now(), a.firstByte)
+	if a.early.take() {
+		return
+	}
 	h := a.w.Header()
 	passOn(h, resp.Header, forwardedToClient)
 	if length >= 0 {
@@ -241,19 +220,24 @@ func (a *attempt) commit(resp *http.Response, length int64) {
 	if a.call.BeforeHeader != nil {
 		a.call.BeforeHeader(h, &a.result)
 	}
-	a.ticket.Answered(time.Now(), a.firstByte)
 	a.w.WriteHeader(resp.StatusCode)
 }
 
-// write passes bytes on. A client that does not take them in time is gone.
-func (a *attempt) write(p []byte, flush bool) error {
-	_ = a.rc.SetWriteDeadline(time.Now().Add(writeLimit)) // in-memory writers of tests have none
-	n, err := a.w.Write(p)
-	a.result.BytesOut += int64(n)
-	if err == nil && flush {
-		err = a.rc.Flush()
-	}
+// write passes bytes on and counts them.
+func (x *exchange) write(p []byte, flush bool) error {
+	n, err := x.send(p, flush)
+	x.result.BytesOut += int64(n)
 	return err
+}
+
+// send writes to the client. One that does not take the bytes in time is gone.
+func (x *exchange) send(p []byte, flush bool) (int, error) {
+	_ = x.rc.SetWriteDeadline(time.Now().Add(writeLimit)) // in-memory writers of tests have none
+	n, err := x.w.Write(p)
+	if err == nil && flush {
+		err = x.rc.Flush()
+	}
+	return n, err
 }
 
 // clientGone is the outcome when the client no longer takes the answer.
@@ -262,7 +246,7 @@ func (a *attempt) clientGone(err error) targets.Outcome {
 	if a.call.Context.Err() == nil {
 		a.result.Aborted = true
 	}
-	return targets.Outcome{Kind: targets.Canceled, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+	return a.outcome(targets.Canceled)
 }
 
 func isEventStream(h http.Header) bool {

@@ -27,7 +27,7 @@ func TestTotalTimeOverAllAttempts(t *testing.T) {
 			timeouts: "connect: 1s, firstByte: 4s, idle: 4s, total: 10s",
 		})
 		w := newSink()
-		res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, plainBody))
+		res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, chatBody))
 		if took := time.Since(w.start); took != 10*time.Second || b.requests.Load() != 3 {
 			t.Errorf("%d attempts in %v, want 3 in 10s", b.requests.Load(), took)
 		}
@@ -37,14 +37,14 @@ func TestTotalTimeOverAllAttempts(t *testing.T) {
 	})
 }
 
-// The first-byte timeout runs from the sending of each attempt.
+// The first-byte timeout of a stream runs from the sending of each attempt.
 func TestSilentTargetFailsAtItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network, _ := memory(t, func(n int, c net.Conn) bool {
 			if n == 1 {
 				return silent(n, c)
 			}
-			_, _ = io.WriteString(c, answer("200 OK", jsonHeader, goodAnswer))
+			_, _ = io.WriteString(c, streamHead+event+done)
 			return false
 		})
 		r := newRig(t, setup{
@@ -52,9 +52,9 @@ func TestSilentTargetFailsAtItsTimeout(t *testing.T) {
 			timeouts: "connect: 1s, firstByte: 4s, idle: 4s, total: 1m",
 		})
 		w := newSink()
-		res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, plainBody))
-		if took := time.Since(w.start); took != 4*time.Second || res.Outcome != proxy.OutcomeOK || w.text() != goodAnswer {
-			t.Errorf("%s %q after %v, want the good answer after 4s", res.Outcome, w.text(), took)
+		res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, chatBody))
+		if took := time.Since(w.start); took != 4*time.Second || res.Outcome != proxy.OutcomeOK || w.text() != event+done {
+			t.Errorf("%s %q after %v, want the stream after 4s", res.Outcome, w.text(), took)
 		}
 	})
 }
@@ -175,9 +175,9 @@ func TestNothingIsLeft(t *testing.T) {
 }
 
 // A refusal of our own credential is told to its keeper; one of the client's
-// request is not.
+// request is not, nor that our identity lacks a role, which no renewal changes.
 func TestRefusedCredentialIsTold(t *testing.T) {
-	for status, want := range map[string]int32{"401 Unauthorized": 1, "403 Forbidden": 1, "400 Bad Request": 0, "429 Too Many": 0} {
+	for status, want := range map[string]int32{"401 Unauthorized": 1, "403 Forbidden": 0, "400 Bad Request": 0, "429 Too Many": 0} {
 		r := newRig(t, setup{endpoints: []string{newBackend(t, says(answer(status, "", "{}"))).url}})
 		r.ask(plainBody)
 		if got := r.rejected.Load(); got != want {

@@ -46,11 +46,13 @@ type setup struct {
 	attempts  string
 	dialer    proxy.Dialer
 	keepAlive time.Duration
+	hold      time.Duration // default 20 ms
+	early     string        // the route's earlyHead
 }
 
 // A rig is a proxy and what a call needs of a policy.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	proxy    *proxy.Proxy
 	registry *targets.Registry
 	snapshot *policy.Snapshot
@@ -63,19 +65,20 @@ type secrets struct{ rejected *atomic.Int32 }
 
 const ourKey = "our-own-key"
 
-func (s secrets) Apply(_ *policy.Target, h http.Header) error {
+func (s secrets) Apply(_ *policy.Target, h http.Header) (uint64, error) {
 	h.Set("Api-Key", ourKey)
-	return nil
+	return 1, nil
 }
 
 func (s secrets) Rejected(*policy.Target) { s.rejected.Add(1) }
 
-func newRig(t *testing.T, s setup) *rig {
+func newRig(t testing.TB, s setup) *rig {
 	t.Helper()
 	r := &rig{t: t, registry: targets.New(), snapshot: compile(t, s), results: make(chan proxy.Result, 1000)}
 	r.proxy = proxy.New(proxy.Config{
 		Boundary: r.snapshot.Boundary(), Region: "swedencentral", Registry: r.registry,
 		Credentials: secrets{&r.rejected}, Dialer: s.dialer, UserAgent: "stampgate/test", KeepAlive: s.keepAlive,
+		SessionHold: max(s.hold, 20*time.Millisecond),
 	})
 	r.registry.Advance(r.snapshot)
 	t.Cleanup(r.proxy.Close)
@@ -83,7 +86,7 @@ func newRig(t *testing.T, s setup) *rig {
 }
 
 // compile makes a policy of the setup.
-func compile(t *testing.T, s setup) *policy.Snapshot {
+func compile(t testing.TB, s setup) *policy.Snapshot {
 	t.Helper()
 	or := func(text, otherwise string) string {
 		if text == "" {
@@ -99,8 +102,12 @@ func compile(t *testing.T, s setup) *policy.Snapshot {
 			"deployments: [{name: gpt-4o, model: gpt-4o, version: \"1\", sku: Standard, tokensPerMinute: 1000}]}\n", n, endpoint, or(s.addresses, "[]"))
 		fmt.Fprintf(&tiers, "{targets: [b%d/gpt-4o]}, ", n)
 	}
-	fmt.Fprintf(&text, "routes: [{name: gpt-4o, model: gpt-4o, version: \"1\", timeouts: {%s}, attempts: {%s}, tiers: [%s]}]\n",
-		or(s.timeouts, "connect: 1s, firstByte: 5s, idle: 5s, total: 20s"), s.attempts, tiers.String())
+	early := ""
+	if s.early != "" {
+		early = ", earlyHead: " + s.early
+	}
+	fmt.Fprintf(&text, "routes: [{name: gpt-4o, model: gpt-4o, version: \"1\", timeouts: {%s}, attempts: {%s}, tiers: [%s]%s}]\n",
+		or(s.timeouts, "connect: 1s, firstByte: 5s, idle: 5s, total: 20s"), s.attempts, tiers.String(), early)
 	text.WriteString("clients: [{name: payroll, keys: [{sha256: " + strings.Repeat("0a", 32) + "}], routes: [gpt-4o]}]\n")
 	doc, err := policy.Decode([]byte(text.String()))
 	if err != nil {
@@ -133,7 +140,7 @@ func (r *rig) call(ctx context.Context, h http.Header, body string) *proxy.Call 
 	return &proxy.Call{
 		Context: ctx, Match: match, Body: []byte(body), Scan: scan, Header: h,
 		Route: route, Stamp: rules, Client: "payroll", RequestID: "request-1",
-		Stateless: match.Operation.Stateless && !scan.Store.On,
+		Stateless: match.Operation.Stateless && !scan.Store.On, Stream: scan.Stream.On,
 		BeforeHeader: func(h http.Header, res *proxy.Result) {
 			h.Set("X-Stampgate-Attempts", fmt.Sprint(res.Attempts))
 		},

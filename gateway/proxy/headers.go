@@ -10,7 +10,8 @@ import (
 // (it could name a deployment outside the boundary) and hop-by-hop headers.
 func forwardedToBackend(name string) bool {
 	switch name {
-	case "Content-Type", "Accept", "Openai-Beta", "Aoai-Evals", "X-Ms-Client-Request-Id":
+	case "Content-Type", "Accept", "Openai-Beta", "Aoai-Evals", "X-Ms-Client-Request-Id",
+		"X-Policy-Id": // the content filter that Azure is to use for this call
 		return true
 	}
 	return false

@@ -1,65 +1,113 @@
 package proxy
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
 
+	"github.com/stampgate/stampgate/gateway/answer"
+	"github.com/stampgate/stampgate/gateway/sse"
 	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // wholeLimit is the largest plain answer that is held until it is complete, in
-// bytes. A larger one is passed on as it comes.
+// bytes. A larger one is passed on as it comes, and judged by its beginning.
 const wholeLimit = 1 << 20
 
-var errTruncated = errors.New("the answer is not complete JSON")
+var (
+	errTruncated  = errors.New("the answer is not complete JSON")
+	errNotAStream = errors.New("the answer is no event stream, and the head of one has gone to the client")
+)
 
 // plain handles an answer that is not an event stream. It is passed on only
 // when it has come whole, so that a truncated one is a failed attempt like any
-// other. kind is what a complete answer counts as.
-func (a *attempt) plain(resp *http.Response, kind targets.Kind) targets.Outcome {
+// other.
+func (a *attempt) plain(resp *http.Response) targets.Outcome {
 	buf := a.proxy.buffers.Get().(*[]byte)
 	defer a.proxy.buffers.Put(buf)
 	var whole []byte // beyond one read
 	for {
 		n, err := a.read(resp.Body, *buf)
 		if ended(err) && whole == nil {
-			return a.complete(resp, (*buf)[:n], kind)
+			return a.complete(resp, (*buf)[:n])
 		}
 		whole = append(whole, (*buf)[:n]...)
 		switch {
 		case ended(err):
-			return a.complete(resp, whole, kind)
+			return a.complete(resp, whole)
 		case err != nil:
 			return a.broken(err)
 		case len(whole) > wholeLimit:
-			return a.overflow(resp, whole, *buf, kind)
+			return a.overflow(resp, whole, *buf)
 		}
 	}
 }
 
 // complete passes on an answer that is all there.
-func (a *attempt) complete(resp *http.Response, body []byte, kind targets.Kind) targets.Outcome {
+func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 	a.gotFirstByte()
-	if kind == targets.Rejected {
-		if resp.StatusCode == http.StatusNotFound && deploymentMissing(body) {
-			a.result.Err = statusError(resp.StatusCode)
-			return targets.Outcome{Kind: targets.DeploymentMissing, FirstByte: a.firstByte, Signals: a.signals}
-		}
-	} else if isJSON(resp.Header) && !balanced(body) {
+	kind, whole := a.meaning(resp, body)
+	if !whole {
 		return a.broken(errTruncated)
+	}
+	if kind != targets.Success && kind != targets.Rejected {
+		return a.refused(kind, a.signals, statusError(resp.StatusCode))
+	}
+	if a.early.take() {
+		return a.tooLate(kind, body)
 	}
 	a.commit(resp, int64(len(body)))
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)
 	}
-	return targets.Outcome{Kind: kind, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+	return a.outcome(kind)
+}
+
+// meaning says what the answer means by its status and body, or by the
+// beginning of its body, and whether the body is whole as far as can be told.
+func (a *attempt) meaning(resp *http.Response, body []byte) (kind targets.Kind, whole bool) {
+	if !succeeded(resp.StatusCode) {
+		kind, a.signals = answer.ByStatus(resp.StatusCode, answer.ParseFault(body), a.signals)
+		return kind, true
+	}
+	if !isJSON(resp.Header) {
+		return targets.Success, true
+	}
+	look := answer.Scan(body)
+	a.model = a.proxy.names.of(look.Model)
+	if look.Failed {
+		kind, a.signals = answer.ByFault(answer.ParseFault(body), a.signals)
+	}
+	return kind, look.Whole
+}
+
+// tooLate handles a plain answer to a client that has the head of a stream
+// already: its error becomes an event; a good one cannot become a stream.
+func (a *attempt) tooLate(kind targets.Kind, body []byte) targets.Outcome {
+	if kind != targets.Rejected {
+		a.early.release() // for the next attempt
+		return a.broken(errNotAStream)
+	}
+	f := answer.ParseFault(body)
+	if f.Code == "" {
+		f.Code = "invalid_request"
+	}
+	a.committed, a.result.Status, a.result.Aborted = true, http.StatusOK, true
+	if err := a.write(sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message), true); err != nil {
+		return a.clientGone(err)
+	}
+	return a.outcome(kind)
 }
 
 // overflow passes on an answer that is too large to hold.
-func (a *attempt) overflow(resp *http.Response, head, buf []byte, kind targets.Kind) targets.Outcome {
+func (a *attempt) overflow(resp *http.Response, head, buf []byte) targets.Outcome {
+	kind, _ := a.meaning(resp, head)
+	if kind != targets.Success && kind != targets.Rejected {
+		return a.refused(kind, a.signals, statusError(resp.StatusCode))
+	}
+	if a.early.take() {
+		return a.tooLate(kind, head)
+	}
 	a.commit(resp, resp.ContentLength)
 	if err := a.write(head, true); err != nil {
 		return a.clientGone(err)
@@ -73,7 +121,7 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte, kind targets.K
 		}
 		switch {
 		case ended(err):
-			return targets.Outcome{Kind: kind, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+			return a.outcome(kind)
 		case err != nil:
 			return a.broken(err)
 		}
@@ -88,42 +136,4 @@ func isJSON(h http.Header) bool {
 	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	return err == nil && mediaType == "application/json"
-}
-
-// balanced reports whether the brackets of a JSON text close, strings apart,
-// and nothing follows them. It finds every truncation of an object or array at
-// a fraction of the cost of parsing; it does not validate.
-func balanced(b []byte) bool {
-	depth, inString := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case inString:
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				inString = false
-			}
-		case c == '"':
-			inString = true
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			if depth--; depth <= 0 {
-				return depth == 0 && len(bytes.TrimSpace(b[i+1:])) == 0
-			}
-		}
-	}
-	return false
-}
-
-// deploymentMissing recognises the one 404 that is about our policy and not
-// about the client's request.
-func deploymentMissing(body []byte) bool {
-	var e struct {
-		Error struct {
-			Code string `json:"code"`
-		} `json:"error"`
-	}
-	return json.Unmarshal(body, &e) == nil && e.Error.Code == "DeploymentNotFound"
 }

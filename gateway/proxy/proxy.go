@@ -2,6 +2,10 @@
 // attempts inside one deadline, failover before the first byte, streaming as it
 // arrives, cancellation, and the fenced dialer.
 //
+// What an answer means is the package answer's to say. A target is charged only
+// with what it caused: not with our own time limits, a slow client, or what this
+// machine lacks.
+//
 // It is the only package of the gateway that opens a connection to a backend,
 // and it opens none that a geo.Fence of its own boundary has not admitted. It
 // decides nothing about routing: that is the package targets. It never logs,
@@ -19,6 +23,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/sse"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
 )
@@ -27,7 +32,8 @@ import (
 // an interface so that tests of the proxy need no identity provider.
 type Credentials interface {
 	// Apply sets the header that the target's backend expects. It does not block.
-	Apply(t *policy.Target, h http.Header) error
+	// The generation grows with each renewal of the credential.
+	Apply(t *policy.Target, h http.Header) (generation uint64, err error)
 	// Rejected tells that the backend refused the proof.
 	Rejected(t *policy.Target)
 }
@@ -43,18 +49,23 @@ type Config struct {
 	// KeepAlive is how long a stream may be quiet before the client is sent a
 	// comment; 15 s if zero (Front Door cuts a stream that idles for 30 s).
 	KeepAlive time.Duration
+	// SessionHold is how long the client's upgrade waits for the first message of
+	// its session's backend; 1 s if zero.
+	SessionHold time.Duration
 }
 
 // A Proxy serves calls. Its methods may be used by any number of goroutines.
 type Proxy struct {
 	cfg       Config
 	upstreams *upstreams
+	names     names
 	random    sync.Pool // of *rand.Rand: one request at a time uses one
 	buffers   sync.Pool // of *[]byte, each readSize long
 }
 
 const (
-	defaultKeepAlive = 15 * time.Second
+	defaultKeepAlive   = 15 * time.Second
+	defaultSessionHold = time.Second
 	// readSize is one read of an answer: a TLS record is at most 16 kB.
 	readSize = 16 << 10
 	// writeLimit is how long a client may take to accept one write.
@@ -65,6 +76,9 @@ const (
 func New(cfg Config) *Proxy {
 	if cfg.KeepAlive == 0 {
 		cfg.KeepAlive = defaultKeepAlive
+	}
+	if cfg.SessionHold == 0 {
+		cfg.SessionHold = defaultSessionHold
 	}
 	return &Proxy{
 		cfg:       cfg,
@@ -96,6 +110,10 @@ type Call struct {
 	RequestID string
 	// Stateless: repeating the request on another backend does no harm but cost.
 	Stateless bool
+	// Stream: an event stream was asked for, or a session.
+	Stream bool
+	// Tokens estimates what a limit on tokens counts of the request; 0: unknown.
+	Tokens int
 	// BeforeHeader is called with the answer's header just before it is sent.
 	BeforeHeader func(h http.Header, r *Result)
 }
@@ -125,8 +143,10 @@ const (
 	OutcomeRejected   = "rejected"    // the backend's 4xx was passed on
 	OutcomeThrottled  = "throttled"   // every target is gated
 	OutcomeNoBackend  = "no_backend"  // nothing is left inside the boundary
+	OutcomeRetired    = "retired"     // the model is retired on every target
+	OutcomeOverloaded = "overloaded"  // this machine lacks something
 	OutcomeFailed     = "failed"      // attempts used up
-	OutcomeTimeout    = "timeout"     // attempts used up, the last by time
+	OutcomeTimeout    = "timeout"     // attempts used up, the last by time, or the time was up
 	OutcomeBrokenOff  = "broken_off"  // ended after the first byte
 	OutcomeClientGone = "client_gone" // the client hung up
 	OutcomeDrained    = "drained"     // cut because the gateway ends
@@ -143,12 +163,6 @@ type Refusal struct {
 	NoRetry bool
 }
 
-// The causes with which an attempt's context ends.
-var (
-	errStalled = errors.New("the backend was silent for longer than its first-byte or idle timeout")
-	errTotal   = errors.New("the request's total time is used up")
-)
-
 // Serve carries out a call. It returns when the answer has been passed on, or
 // nothing can be. It is the loop of attempts and nothing else.
 func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
@@ -158,9 +172,12 @@ func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
 	defer p.random.Put(rng)
 
 	x := newExchange(p, c, w)
+	x.startEarly()
+	defer x.early.take()
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region,
 		Client: c.Client, Stateless: c.Stateless, Deadline: x.start.Add(c.Route.Total),
+		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: c.Stream,
 	})
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
@@ -199,15 +216,7 @@ func (x *exchange) wait(ctx context.Context, w targets.Wait) bool {
 // ended reports whether no other attempt can follow: bytes have gone to the
 // client, the backend's answer is final, or the time or the client is gone.
 func (x *exchange) ended(ctx context.Context, o targets.Outcome) bool {
-	if x.committed {
-		return true
-	}
-	switch o.Kind {
-	case targets.Success, targets.Rejected, targets.Canceled:
-		return true
-	default:
-		return ctx.Err() != nil
-	}
+	return x.committed || o.Kind.Final() || ctx.Err() != nil
 }
 
 // finish turns the last outcome into the result of the call.
@@ -229,7 +238,13 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 		r.Outcome, r.Aborted = OutcomeClientGone, true
 	case x.committed:
 		r.Outcome, r.Aborted = OutcomeBrokenOff, true
-	case errors.Is(context.Cause(ctx), errTotal) || o.Kind == targets.FirstByteTimeout:
+	case o.Kind == targets.LocalFault:
+		r.Outcome = OutcomeOverloaded
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusServiceUnavailable, Code: "overloaded",
+			Message: "The gateway lacks resources for this request at the moment.", RetryAfter: time.Second,
+		})
+	case errors.Is(context.Cause(ctx), errTotal) || o.Kind == targets.OutOfTime || o.Kind == targets.FirstByteTimeout:
 		r.Outcome = OutcomeTimeout
 		r.Refusal = x.refuse(Refusal{
 			Status: http.StatusGatewayTimeout, Code: "upstream_timeout",
@@ -258,6 +273,12 @@ func (x *exchange) nothingLeft(ctx context.Context, v targets.Verdict) Result {
 			Message:    "Every deployment that can serve this request is at its limit.",
 			RetryAfter: v.RetryAfter,
 		})
+	case v.AllRetired:
+		r.Outcome = OutcomeRetired
+		r.Refusal = x.refuse(Refusal{
+			Status: http.StatusGone, Code: "model_retired", NoRetry: true,
+			Message: "The model was retired in every deployment of this route. Use another route.",
+		})
 	case x.costly != nil:
 		return x.finish(ctx, *x.costly)
 	default:
@@ -271,11 +292,18 @@ func (x *exchange) nothingLeft(ctx context.Context, v targets.Verdict) Result {
 	return *r
 }
 
+// refuse leaves the refusal to the caller, or tells a client that has the head of
+// a stream by an event, after which the connection ends.
 func (x *exchange) refuse(r Refusal) *Refusal {
 	if x.committed {
 		return nil
 	}
-	return &r
+	if !x.early.take() {
+		return &r
+	}
+	x.committed, x.result.Status, x.result.Aborted = true, http.StatusOK, true
+	_ = x.write(sse.ErrorFrame(x.call.Match.Operation.ErrorForm, r.Code, r.Message), true) // the connection ends anyway
+	return nil
 }
 
 // Error names the refusal for a log. The message is written for clients.

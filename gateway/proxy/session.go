@@ -1,15 +1,18 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
@@ -29,6 +32,8 @@ const (
 var (
 	errClientLost  = errors.New("the client's connection is lost")
 	errBackendLost = errors.New("the backend's connection is lost")
+
+	errMessageTooBig = errors.New("a message of the session is larger than the gateway passes on")
 )
 
 // A sessionError is a close code with which the backend ended a session. The
@@ -40,6 +45,7 @@ func (e sessionError) Error() string { return fmt.Sprintf("the backend closed wi
 // A session relays messages between a client and a backend.
 type session struct {
 	client, backend *side
+	held            *held
 	every           time.Duration // of pings while a side is silent
 }
 
@@ -50,11 +56,9 @@ type side struct {
 	wrote atomic.Int64 // of them, written
 }
 
-func newSession(client, backend *websocket.Conn, every time.Duration) *session {
-	s := &session{client: &side{conn: client}, backend: &side{conn: backend}, every: every}
+func newSession(client *websocket.Conn, backend *held, every time.Duration) *session {
 	client.SetReadLimit(messageLimit)
-	backend.SetReadLimit(messageLimit)
-	return s
+	return &session{client: &side{conn: client}, backend: &side{conn: backend.conn}, held: backend, every: every}
 }
 
 // An ending is why a pump has stopped: an error of reading one side, or of
@@ -70,14 +74,14 @@ type ending struct {
 func (s *session) run(ctx context.Context, r *Result) targets.Kind {
 	// Ending a context of the library's calls breaks the connection. A goodbye has
 	// to come before that, so they are not bound to the request's.
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	work, stop := s.held.work, s.held.stop
 	defer stop()
 	pinging, hush := context.WithCancel(work)
 	defer hush()
 	ends := make(chan ending, 2)
 	var wg sync.WaitGroup
-	wg.Go(func() { ends <- pump(work, s.client, s.backend) })
-	wg.Go(func() { ends <- pump(work, s.backend, s.client) })
+	wg.Go(func() { ends <- pump(work, s.client, s.backend, nil) })
+	wg.Go(func() { ends <- pump(work, s.backend, s.client, s.held.first) })
 	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
 	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
 
@@ -112,9 +116,9 @@ func (s *session) first(ctx context.Context, ends <-chan ending) ending {
 }
 
 // pump passes the messages of one side to the other, piece by piece, until a
-// side fails. A message that breaks off stays without its end on the other side,
-// too.
-func pump(ctx context.Context, from, to *side) ending {
+// side fails; the first one, if it was read already, comes from a channel. A
+// message that breaks off stays without its end on the other side, too.
+func pump(ctx context.Context, from, to *side, first <-chan opening) ending {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stuck := time.AfterFunc(writeLimit, cancel)
@@ -122,7 +126,8 @@ func pump(ctx context.Context, from, to *side) ending {
 	buf := make([]byte, readSize)
 	for {
 		stuck.Stop()
-		kind, message, err := from.conn.Reader(ctx)
+		kind, message, err := next(ctx, from, first)
+		first = nil
 		if err != nil {
 			return ending{by: from, err: err}
 		}
@@ -154,6 +159,18 @@ func pump(ctx context.Context, from, to *side) ending {
 			return ending{by: to, err: err, writing: true}
 		}
 	}
+}
+
+// next returns the next message of a side.
+func next(ctx context.Context, from *side, first <-chan opening) (websocket.MessageType, io.Reader, error) {
+	if first == nil {
+		return from.conn.Reader(ctx)
+	}
+	m := <-first // its reader ends with the connection
+	if m.rest == nil {
+		return m.kind, bytes.NewReader(m.head), m.err
+	}
+	return m.kind, io.MultiReader(bytes.NewReader(m.head), m.rest), m.err
 }
 
 // keepAlive pings a side that is silent, so that no balancer on the way takes
@@ -209,18 +226,20 @@ func (s *session) outcome(e ending, r *Result) targets.Kind {
 	case e.by == s.client:
 		r.Outcome, r.Err = OutcomeClientGone, errClientLost
 		return targets.Canceled
+	case errors.Is(e.err, websocket.ErrMessageTooBig):
+		r.Outcome, r.Err = OutcomeBrokenOff, errMessageTooBig
+		return targets.Canceled // the limit is ours
 	case !ok:
 		r.Outcome, r.Err = OutcomeBrokenOff, errBackendLost
 		return targets.Broken
 	}
-	switch said.Code {
-	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
-		return targets.Success // 1001 is how the service ends a session at its time
-	case websocket.StatusInternalError, websocket.StatusServiceRestart, websocket.StatusTryAgainLater, websocket.StatusBadGateway:
-		r.Outcome, r.Err = OutcomeBrokenOff, sessionError(said.Code)
-		return targets.ServerError
-	default: // it is about what the client sent
+	kind, _ := answer.ByClose(int(said.Code), said.Reason, targets.Signals{})
+	switch kind {
+	case targets.Success:
+	case targets.Rejected:
 		r.Outcome, r.Err = OutcomeRejected, sessionError(said.Code)
-		return targets.Rejected
+	default:
+		r.Outcome, r.Err = OutcomeBrokenOff, sessionError(said.Code)
 	}
+	return kind
 }

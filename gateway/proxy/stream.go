@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/sse"
 	"github.com/stampgate/stampgate/gateway/targets"
 )
@@ -51,6 +52,7 @@ func (a *attempt) stream(resp *http.Response) targets.Outcome {
 		return a.broken(errEncoded) // its events cannot be seen, nor could it be ended honestly
 	}
 	r := &relay{attempt: a, resp: resp, scanner: sse.NewScanner(a.call.Match.Operation.ErrorForm)}
+	r.scanner.Expect(a.call.Scan.Choices())
 	every := a.proxy.cfg.KeepAlive
 	r.mu.Lock() // keepAlive may run before AfterFunc has returned
 	r.quiet = time.AfterFunc(every, func() { r.keepAlive(every) })
@@ -62,9 +64,13 @@ func (a *attempt) stream(resp *http.Response) targets.Outcome {
 	for {
 		n, err := a.read(resp.Body, *buf)
 		if n > 0 {
-			r.quiet.Reset(every)
+			events := r.scanner.Events()
 			if o, done := r.take((*buf)[:n]); done {
 				return o
+			}
+			// A backend's own comments are no reason to leave ours out.
+			if r.scanner.Events() > events {
+				r.quiet.Reset(every)
 			}
 		}
 		if err != nil {
@@ -89,11 +95,10 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 		r.held = append(r.held, p...)
 		switch r.scanner.Verdict() {
 		case sse.Failed:
-			o := r.attempt.broken(errEventInOpening)
-			if o.Kind == targets.Broken {
-				o.Kind = targets.ServerError
+			if o := r.failed(errEventInOpening); o.Kind != targets.Rejected {
+				return o, true
 			}
-			return o, true
+			// The client's own fault is the client's to see, in the words of the backend.
 		case sse.Malformed:
 			return r.attempt.broken(errMalformed), true
 		case sse.Undecided:
@@ -137,9 +142,17 @@ func (r *relay) pass(p []byte, whole int) (targets.Outcome, bool) {
 	return targets.Outcome{}, false
 }
 
-// keepAlive runs when the backend has been quiet. A backend that has answered
-// 200 and then thinks for long is not held back any further: the client must
-// see that something lives, or a balancer on the way cuts the connection.
+// failed says what the stream's error event means.
+func (r *relay) failed(err error) targets.Outcome {
+	a := r.attempt
+	kind, signals := answer.ByFault(answer.ParseFault(r.scanner.Error()), a.signals)
+	a.model = a.proxy.names.of(r.scanner.Model())
+	return a.refused(kind, signals, err)
+}
+
+// keepAlive runs when no event has come for some time. A backend that has
+// answered 200 and then thinks for long is not held back any further: the client
+// must see that something lives, or a balancer on the way cuts the connection.
 func (r *relay) keepAlive(every time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,7 +160,8 @@ func (r *relay) keepAlive(every time.Duration) {
 		return
 	}
 	if !r.open {
-		if len(r.held) == 0 || r.scanner.Partial() {
+		nothing := len(r.held) == 0 || len(r.held) == r.tail && r.scanner.InEvent()
+		if nothing || r.attempt.early.hasSent() {
 			r.quiet.Reset(every)
 			return
 		}
@@ -171,13 +185,13 @@ func (r *relay) end(err error) targets.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.attempt
-	if !r.scanner.Ended() || (!ended(err) && r.scanner.Partial()) {
+	if !r.whole(err) {
 		if ended(err) {
 			err = errEndMissing
 		}
 		return r.fail(err)
 	}
-	// The stream's own last event has come: whatever the connection does after
+	// All that belongs to the answer has come: whatever the connection does after
 	// that changes nothing for the client.
 	if !r.open {
 		if o, done := r.begin(); done {
@@ -190,19 +204,27 @@ func (r *relay) end(err error) targets.Outcome {
 		}
 	}
 	if r.scanner.Error() != nil {
-		o := a.broken(errEventMidStream)
-		if o.Kind == targets.Broken {
-			o.Kind = targets.ServerError
-		}
-		return o
+		return r.failed(errEventMidStream)
 	}
-	return targets.Outcome{Kind: targets.Success, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+	a.model = a.proxy.names.of(r.scanner.Model())
+	return a.outcome(targets.Success)
+}
+
+// whole reports whether the answer is complete where its bytes end with err.
+func (r *relay) whole(err error) bool {
+	partial := r.scanner.Partial()
+	if !ended(err) {
+		return r.scanner.Ended() && !partial
+	}
+	r.scanner.Close()
+	return r.scanner.Ended() || r.scanner.Finished() && !partial
 }
 
 // fail ends the attempt. After the first byte the client is told, in the form
 // of its own stream, unless the backend told it already.
 func (r *relay) fail(err error) targets.Outcome {
 	a := r.attempt
+	a.model = a.proxy.names.of(r.scanner.Model())
 	o := a.broken(err)
 	if !r.open || r.err != nil {
 		return o
@@ -212,6 +234,8 @@ func (r *relay) fail(err error) targets.Outcome {
 		_ = a.write(nil, true)
 	case a.draining():
 		_ = a.write(r.scanner.ErrorFrame("draining", "The gateway is stopping before the answer was complete."), true)
+	case o.Kind == targets.OutOfTime:
+		_ = a.write(r.scanner.ErrorFrame("upstream_timeout", "The time for this request was up before the answer was complete."), true)
 	case o.Kind != targets.Canceled:
 		_ = a.write(r.scanner.ErrorFrame("upstream_failed", "The backend broke off before the answer was complete."), true)
 	}

@@ -40,6 +40,7 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region, Client: c.Client, Stateless: true,
 		Deadline: x.start.Add(c.Route.Total),
+		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: true,
 	})
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
@@ -66,46 +67,55 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 	}
 }
 
-// open asks the ticket's target for an upgrade. Without one, the outcome says
-// what came instead.
-func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *websocket.Conn, targets.Outcome) {
-	x.result.Attempts++
-	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
-	// Ending this context ends the handshake. A session that stands is not bound
-	// to it any more.
-	ctx, cancel := context.WithCancelCause(parent)
+// open asks the ticket's target for an upgrade, and holds the client's until it
+// is known how the session begins. Without one, the outcome says what came
+// instead.
+func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *held, targets.Outcome) {
+	x.begin(t)
+	a := &attempt{exchange: x, ticket: t}
+	// Ending the attempt's context ends the handshake. A session that stands is not
+	// bound to it any more.
+	cancel := a.arm(parent, true)
 	defer cancel(nil)
-	a := &attempt{exchange: x, ticket: t, ctx: ctx, sent: time.Now()}
-	a.watchdog = time.AfterFunc(t.FirstByte, func() { cancel(errStalled) })
 	defer a.watchdog.Stop()
 
+	conn, o := a.upgrade()
+	if conn != nil {
+		a.gotFirstByte()
+		a.watchdog.Stop()
+		var h *held
+		if h, o = a.hold(conn); h != nil {
+			return a, h, o
+		}
+	}
+	o.Sent = true // as far as the answer goes: the call may end with this failure
+	x.note(o)
+	o.Sent = false // no work was asked for yet
+	return a, nil, o
+}
+
+// upgrade makes the handshake.
+func (a *attempt) upgrade() (*websocket.Conn, targets.Outcome) {
 	header, err := a.sessionHeader()
 	if err != nil {
-		x.result.Err = err
-		return a, nil, targets.Outcome{Kind: targets.IdentityRefused}
+		a.result.Err = err
+		return nil, targets.Outcome{Kind: targets.IdentityRefused}
 	}
 	h := &handshake{attempt: a}
-	path, query := operation.UpstreamPath(x.call.Match, t.Target.Deployment)
-	conn, _, err := websocket.Dial(ctx, t.Target.Origin()+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
-		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: x.subprotocols(),
+	target := a.ticket.Target
+	path, query := operation.UpstreamPath(a.call.Match, target.Deployment)
+	conn, _, err := websocket.Dial(a.ctx, target.Origin()+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
+		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: a.subprotocols(),
 	})
-	var o targets.Outcome
 	switch {
 	case err == nil:
-		a.firstByte = max(time.Since(a.sent), 1)
-		return a, conn, o
+		return conn, targets.Outcome{}
 	case h.err != nil:
-		o = a.broken(h.err)
+		return nil, a.broken(h.err)
 	case h.answer == nil:
-		o = a.broken(errHandshake)
-	default:
-		o = h.judge()
+		return nil, a.broken(errHandshake)
 	}
-	o.Sent = false // no work was asked for yet
-	if x.costly == nil && failed(o.Kind) {
-		x.costly = &o
-	}
-	return a, nil, o
+	return nil, h.judge()
 }
 
 // sessionHeader is what goes to the backend beside the handshake's own fields.
@@ -114,7 +124,9 @@ func (a *attempt) sessionHeader() (http.Header, error) {
 	passOn(h, a.call.Header, forwardedToBackend)
 	h["User-Agent"] = []string{a.proxy.cfg.UserAgent}
 	h["X-Request-Id"] = []string{a.call.RequestID}
-	return h, a.proxy.cfg.Credentials.Apply(a.ticket.Target, h)
+	var err error
+	a.credential, err = a.proxy.cfg.Credentials.Apply(a.ticket.Target, h)
+	return h, err
 }
 
 // subprotocols are those of the client that we know.
@@ -156,14 +168,16 @@ func (h *handshake) RoundTrip(req *http.Request) (*http.Response, error) {
 // One that claims success is a failure.
 func (h *handshake) judge() targets.Outcome {
 	defer func() { _ = h.answer.Body.Close() }()
-	if h.answer.StatusCode < 300 {
-		return h.discard(h.answer, targets.Broken, false)
+	if succeeded(h.answer.StatusCode) {
+		h.peek(h.answer)
+		return h.refused(targets.Broken, h.signals, errNotUpgraded)
 	}
 	return h.attempt.judge(h.answer)
 }
 
 // session accepts the client's upgrade and relays until the end.
-func (a *attempt) session(r *http.Request, backend *websocket.Conn) targets.Outcome {
+func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
+	defer backend.stop()
 	h := a.w.Header()
 	a.result.Status, a.result.FirstByte = http.StatusSwitchingProtocols, time.Since(a.start)
 	if a.call.BeforeHeader != nil {
@@ -177,12 +191,15 @@ func (a *attempt) session(r *http.Request, backend *websocket.Conn) targets.Outc
 		InsecureSkipVerify: true,
 	})
 	if err != nil {
-		_ = backend.CloseNow()
+		backend.drop()
 		a.result.Outcome, a.result.Aborted = OutcomeClientGone, true
 		return a.clientGone(errClientLost)
 	}
 	a.ticket.Answered(time.Now(), a.firstByte)
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
 	kind := s.run(a.call.Context, &a.result)
-	return targets.Outcome{Kind: kind, FirstByte: a.firstByte, Signals: a.signals, Sent: true}
+	if kind == targets.Success && backend.rejected {
+		kind = targets.Rejected
+	}
+	return a.outcome(kind)
 }

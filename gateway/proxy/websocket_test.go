@@ -21,6 +21,9 @@ import (
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
 
+// sessionCreated is how the service begins a session.
+const sessionCreated = `{"type":"session.created","session":{"model":"gpt-realtime"}}`
+
 const realtimeQuery = "api-version=2025-04-01-preview&deployment=gpt-4o"
 
 // A realtime is a backend of sessions. serve has the session once it stands.
@@ -188,6 +191,8 @@ func TestSessionGoesElsewhereBeforeTheUpgrade(t *testing.T) {
 		"a plain answer":    answer("200 OK", jsonHeader, "{}"),
 		"an unproven 101":   "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
 		"a foreign 101":     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+		"gone":              answer("410 Gone", jsonHeader, "{}"),
+		"gave up":           answer("408 Request Timeout", jsonHeader, "{}"),
 		"a lost connection": "",
 		"nobody listening":  "refuse",
 	} {
@@ -260,8 +265,11 @@ func huge(c *websocket.Conn) {
 
 func TestSessionEnds(t *testing.T) {
 	const ownCode = websocket.StatusCode(4001)
+	created := func(c *websocket.Conn) {
+		_ = c.Write(context.Background(), websocket.MessageText, []byte(sessionCreated))
+	}
 	closing := func(code websocket.StatusCode) func(*websocket.Conn) {
-		return func(c *websocket.Conn) { _ = c.Close(code, "why") }
+		return func(c *websocket.Conn) { created(c); _ = c.Close(code, "why") }
 	}
 	for name, tt := range map[string]struct {
 		serve   func(*websocket.Conn)
@@ -273,13 +281,16 @@ func TestSessionEnds(t *testing.T) {
 		"without a code":      {closing(websocket.StatusNoStatusRcvd), websocket.StatusNoStatusRcvd, proxy.OutcomeOK},
 		"with an own code":    {closing(ownCode), ownCode, proxy.OutcomeRejected},
 		"with a failure":      {closing(websocket.StatusInternalError), websocket.StatusInternalError, proxy.OutcomeBrokenOff},
-		"without a word":      {func(c *websocket.Conn) { _ = c.CloseNow() }, websocket.StatusBadGateway, proxy.OutcomeBrokenOff},
-		"with a huge message": {huge, websocket.StatusBadGateway, proxy.OutcomeBrokenOff},
+		"without a word":      {func(c *websocket.Conn) { created(c); _ = c.CloseNow() }, websocket.StatusBadGateway, proxy.OutcomeBrokenOff},
+		"with a huge message": {func(c *websocket.Conn) { created(c); huge(c) }, websocket.StatusBadGateway, proxy.OutcomeBrokenOff},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, setup{endpoints: []string{newRealtime(t, tt.serve).url}})
 			url, _ := r.sessions()
 			c, _ := dial(t, url, nil)
+			if _, text, err := c.Read(bounded(t)); err != nil || string(text) != sessionCreated {
+				t.Errorf("the first message is %q, %v", text, err)
+			}
 			wantClose(t, c, tt.want)
 			if res := r.result(); res.Outcome != tt.outcome || res.Err != nil && strings.Contains(res.Err.Error(), "why") {
 				t.Errorf("result %+v, want outcome %s", res, tt.outcome)

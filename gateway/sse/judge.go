@@ -2,6 +2,7 @@ package sse
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"github.com/stampgate/stampgate/gateway/operation/strictjson"
 )
@@ -15,6 +16,15 @@ const (
 	terminal               // the stream is complete
 	failure                // the backend gave up
 	malformed              // not what this form sends
+)
+
+const (
+	doneData     = "[DONE]"
+	finishReason = `"finish_reason"`
+	// namingEvents is how far a stream is searched for its model.
+	namingEvents = 8
+	modelLimit   = 256 // bytes
+	maxChoices   = 128 // as many as Azure takes for n
 )
 
 func (s *Scanner) judge() {
@@ -41,13 +51,16 @@ func (s *Scanner) judge() {
 // classify reads an event closely while the stream's opening is judged, and
 // afterwards only so far as to find its end or an error.
 func (s *Scanner) classify() class {
-	if string(s.data) == "[DONE]" {
+	if string(s.data) == doneData {
 		return terminal
 	}
 	if string(s.event) == "error" {
 		return failure
 	}
-	if s.verdict == Undecided || s.suspicious() {
+	if s.form == Chat && finishing(s.data) {
+		s.finish()
+	}
+	if s.verdict == Undecided || s.suspicious() || s.nameless() {
 		return s.read()
 	}
 	data := bytes.TrimSpace(s.data)
@@ -68,6 +81,49 @@ func (s *Scanner) suspicious() bool {
 		return len(s.event) == 0
 	}
 	return bytes.Contains(s.data, []byte(`"error"`))
+}
+
+// nameless reports whether the model is still to be found. Where it does not
+// come soon, it is not looked for any further.
+func (s *Scanner) nameless() bool {
+	return s.model == nil && s.form != Typed && s.events <= namingEvents
+}
+
+// finishing finds a finish_reason that is not null. Every event of Azure has one
+// that is.
+func finishing(data []byte) bool {
+	for {
+		i := bytes.Index(data, []byte(finishReason))
+		if i < 0 {
+			return false
+		}
+		data = bytes.TrimLeft(data[i+len(finishReason):], " :\t\n")
+		if len(data) > 0 && data[0] == '"' {
+			return true
+		}
+	}
+}
+
+// finish notes the choices that end with this event.
+func (s *Scanner) finish() {
+	var event struct {
+		Choices []struct {
+			Index  int     `json:"index"`
+			Reason *string `json:"finish_reason"`
+		} `json:"choices"`
+	}
+	if len(s.finished) >= maxChoices || json.Unmarshal(s.data, &event) != nil {
+		return
+	}
+	for _, c := range event.Choices {
+		if c.Reason == nil {
+			continue
+		}
+		if s.finished == nil {
+			s.finished = make(map[int]bool, 1)
+		}
+		s.finished[c.Index] = true
+	}
 }
 
 // byType classifies a typed event.
@@ -92,6 +148,28 @@ func (s *Scanner) byType(name []byte) class {
 	return content
 }
 
+// named takes the first name of a model that is one.
+func (s *Scanner) named(data []byte, m strictjson.Member) {
+	if s.model != nil || m.Kind != strictjson.String {
+		return
+	}
+	if name := strictjson.Text(data, m); len(name) > 0 && len(name) <= modelLimit {
+		s.model = bytes.Clone(name)
+	}
+}
+
+// namedInside looks for the name in the response that an event carries.
+func (s *Scanner) namedInside(object []byte) {
+	var m strictjson.Member
+	w := strictjson.Begin(object, strictjson.Limits{MaxDepth: 512, MaxNames: 1024})
+	for w.Next(&m) {
+		if string(m.Name) == "model" {
+			s.named(object, m)
+			return
+		}
+	}
+}
+
 // read looks at the members of the event's data.
 func (s *Scanner) read() class {
 	var typ []byte
@@ -107,6 +185,12 @@ func (s *Scanner) read() class {
 		case "type":
 			if m.Kind == strictjson.String {
 				typ = strictjson.Text(s.data, m)
+			}
+		case "model":
+			s.named(s.data, m)
+		case "response":
+			if s.model == nil && m.Kind == strictjson.Object {
+				s.namedInside(s.data[m.Start:m.End])
 			}
 		}
 	}

@@ -28,6 +28,9 @@ type Scanner struct {
 	events    int
 	verdict   Verdict
 	failure   []byte
+	model     []byte
+	choices   int          // that are expected of a chat; 0: unknown
+	finished  map[int]bool // the choices that said why they ended
 	ended     bool
 	malformed bool
 	err       error
@@ -36,8 +39,11 @@ type Scanner struct {
 // maxEventName is enough for every name that means something here.
 const maxEventName = 64
 
-// NewScanner returns a scanner for a stream of this form.
-func NewScanner(form Form) *Scanner { return &Scanner{form: form} }
+// NewScanner returns a scanner for a stream of this form, of one choice.
+func NewScanner(form Form) *Scanner { return &Scanner{form: form, choices: 1} }
+
+// Expect tells how many choices the answer has; 0 if that is not known.
+func (s *Scanner) Expect(choices int) { s.choices = choices }
 
 // Feed takes the next bytes of the stream. It returns how many of them, from
 // the start of p, belong to whole events: a proxy passes those on and holds the
@@ -196,6 +202,34 @@ func (s *Scanner) Error() []byte { return s.failure }
 // only then may the connection close without an ErrorFrame. An answer is
 // complete if it Ended without Error.
 func (s *Scanner) Ended() bool { return s.ended }
+
+// Close tells that the stream has ended in order. A last [DONE] counts though its
+// line was left open: clients read it, too.
+func (s *Scanner) Close() {
+	if s.err != nil || s.form != Chat {
+		return
+	}
+	if len(s.line) > 0 {
+		s.endLine(nil)
+	}
+	if string(s.data) == doneData {
+		s.judge()
+	}
+}
+
+// Finished reports whether every choice of a chat has said why it ended, so that
+// nothing is missing but [DONE], which some servers never send.
+func (s *Scanner) Finished() bool {
+	return s.choices > 0 && s.failure == nil && len(s.finished) >= s.choices
+}
+
+// Model returns what the stream says served it, at most modelLimit bytes; nil if
+// it does not say. Azure's first event names none.
+func (s *Scanner) Model() []byte { return s.model }
+
+// InEvent reports whether fields of an event that has not ended have come, so
+// that nothing may be put between. Comments are no fields.
+func (s *Scanner) InEvent() bool { return s.hasData || len(s.event) > 0 || len(s.line) > 0 }
 
 // Malformed reports whether an event has come whose data cannot be what this
 // form sends.

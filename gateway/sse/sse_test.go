@@ -323,6 +323,89 @@ func TestErrorFramesAreWhatClientsExpect(t *testing.T) {
 	}
 }
 
+const (
+	namedChunk  = `data: {"id":"c1","model":"gpt-5.4-2026-03-05","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}` + "\n\n"
+	finishChunk = `data: {"id":"c1","model":"other","choices":[{"content_filter_results":{},"delta":{},"finish_reason":"stop","index":0}]}` + "\n\n"
+)
+
+// Some servers end a stream without [DONE], or leave its line open. A client has
+// the whole answer all the same.
+func TestWholeWithoutItsLastEvent(t *testing.T) {
+	spaced := strings.ReplaceAll(finishChunk, `":`, `": `)
+	second := strings.ReplaceAll(finishChunk, `"index":0`, `"index":1`)
+	for _, tt := range []struct {
+		why             string
+		stream          string
+		choices         int
+		ended, finished bool
+	}{
+		{"nothing", "", 1, false, false},
+		{"no finish", textChunk + namedChunk, 1, false, false},
+		{"finished", textChunk + finishChunk, 1, false, true},
+		{"finished with spaces", textChunk + spaced, 1, false, true},
+		{"finished, then usage", textChunk + finishChunk + usageChunk, 1, false, true},
+		{"in its first event", finishChunk, 1, false, true},
+		{"one of two", textChunk + finishChunk, 2, false, false},
+		{"one of two, twice", textChunk + finishChunk + finishChunk, 2, false, false},
+		{"both of two", textChunk + second + finishChunk, 2, false, true},
+		{"nobody knows of how many", textChunk + finishChunk, 0, false, false},
+		{"finished, then an error", textChunk + finishChunk + errorChunk, 1, true, false},
+		{"text that talks of it", textChunk + `data: {"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""},"finish_reason":null}]}` + "\n\n", 1, false, false},
+		{"an open [DONE]", textChunk + "data: [DONE]", 1, true, false},
+		{"a [DONE] with one newline", textChunk + "data: [DONE]\n", 1, true, false},
+		{"half a [DONE]", textChunk + "data: [DON", 1, false, false},
+		{"an open event", textChunk + strings.TrimSpace(finishChunk), 1, false, false},
+	} {
+		for _, size := range []int{len(tt.stream), 1, 7} {
+			s := NewScanner(Chat)
+			s.Expect(tt.choices)
+			for rest := []byte(tt.stream); len(rest) > 0; {
+				n := min(size, len(rest))
+				_, _ = s.Feed(rest[:n])
+				rest = rest[n:]
+			}
+			s.Close()
+			if s.Ended() != tt.ended || s.Finished() != tt.finished {
+				t.Errorf("%s, in pieces of %d: ended %t, finished %t", tt.why, size, s.Ended(), s.Finished())
+			}
+		}
+	}
+}
+
+func TestModelIsTheFirstThatIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		why    string
+		form   Form
+		stream string
+		want   string
+	}{
+		{"Azure's first event names none", Chat, filterChunk + namedChunk + finishChunk, "gpt-5.4-2026-03-05"},
+		{"after content without one", Chat, textChunk + namedChunk, "gpt-5.4-2026-03-05"},
+		{"none", Chat, filterChunk + textChunk, ""},
+		{"too late", Chat, strings.Repeat(textChunk, 20) + namedChunk, ""},
+		{"in the response", Responses, typed("response.created", `,"response":{"id":"r","model":"gpt-5.5"}`) + typed("response.completed", `,"response":{"model":"x"}`), "gpt-5.5"},
+		{"of speech", Typed, typed("speech.audio.delta", `,"audio":"x"`), ""},
+		{"not a string", Chat, `data: {"model":7,"choices":[{}]}` + "\n\n", ""},
+		{"inside of a choice", Chat, `data: {"choices":[{"model":"x"}]}` + "\n\n", ""},
+	} {
+		s := NewScanner(tt.form)
+		_, _ = s.Feed([]byte(tt.stream))
+		if got := string(s.Model()); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.why, got, tt.want)
+		}
+	}
+}
+
+func TestCommentsAreInNoEvent(t *testing.T) {
+	for stream, want := range map[string]bool{"": false, ": ping\n": false, ": ping\n\n": false, ": pi": true, "data: x\n": true, "event: x\n": true, textChunk: false} {
+		s := NewScanner(Chat)
+		_, _ = s.Feed([]byte(stream))
+		if s.InEvent() != want {
+			t.Errorf("%q: in an event = %t", stream, s.InEvent())
+		}
+	}
+}
+
 func BenchmarkFeed(b *testing.B) {
 	for _, c := range []struct {
 		name  string
