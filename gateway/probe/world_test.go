@@ -130,9 +130,9 @@ func (w *world) document(regions []geo.RegionID) string {
 
 type noCredentials struct{}
 
-func (noCredentials) Apply(_ *policy.Target, h http.Header) error {
+func (noCredentials) Apply(_ *policy.Target, h http.Header) (uint64, error) {
 	h.Set("Api-Key", "our-own-key")
-	return nil
+	return 1, nil
 }
 func (noCredentials) Rejected(*policy.Target) {}
 

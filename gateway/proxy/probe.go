@@ -47,7 +47,7 @@ func (p *Proxy) Probe(ctx context.Context, t *policy.Target) probe.Result {
 	}
 	req.URL.Path, req.URL.RawQuery = probePath, probeQuery
 	req.Header["User-Agent"] = []string{p.cfg.UserAgent}
-	if err := p.cfg.Credentials.Apply(t, req.Header); err != nil {
+	if _, err := p.cfg.Credentials.Apply(t, req.Header); err != nil {
 		return probe.Result{Outcome: probe.NoCredential, Text: "no usable credential"}
 	}
 	resp, err := p.upstreams.send(req, t, sendLimits{connect: probeConnect, repeatable: true})
@@ -78,7 +78,7 @@ func probeFailed(ctx context.Context, err error) probe.Result {
 		how = "timed out"
 	case ctx.Err() != nil:
 		return probe.Result{Outcome: probe.Unknown, Text: "given up"}
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.ENOBUFS):
+	case ours(err):
 		return probe.Result{Outcome: probe.Unknown, Text: "this machine has no descriptor or port left"}
 	}
 	dial, ok := errors.AsType[*dialError](err)

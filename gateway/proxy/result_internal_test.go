@@ -24,12 +24,13 @@ func TestAnswersWhenNothingIsLeft(t *testing.T) {
 		"all throttled":         {targets.Verdict{AllThrottled: true, RetryAfter: time.Second}, failed, 429, "throttled", false, OutcomeThrottled},
 		"all retired":           {targets.Verdict{AllRetired: true}, nil, 410, "model_retired", true, OutcomeRetired},
 		"one failed on the way": {targets.Verdict{}, failed, 502, "upstream_failed", true, OutcomeFailed},
+		"one failed, unpaid":    {targets.Verdict{Unpaid: true, AllThrottled: true}, failed, 502, "upstream_failed", true, OutcomeFailed},
 		"nothing":               {targets.Verdict{}, nil, 503, "no_backend_in_boundary", false, OutcomeNoBackend},
 	} {
 		c := &Call{Context: t.Context(), Route: &policy.CompiledRoute{}}
 		x := newExchange(New(Config{}), c, httptest.NewRecorder())
 		x.costly = tt.costly
-		r := x.nothingLeft(tt.verdict)
+		r := x.nothingLeft(t.Context(), tt.verdict)
 		if f := r.Refusal; f == nil || f.Status != tt.status || f.Code != tt.code || f.NoRetry != tt.noRetry || r.Outcome != tt.outcome {
 			t.Errorf("%s: %+v, %+v", name, r, f)
 		}

@@ -39,7 +39,7 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 	x := newExchange(p, c, w)
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region, Client: c.Client, Stateless: true,
-		Deadline: x.start.Add(c.Route.Total),
+		Deadline:  x.start.Add(c.Route.Total),
 		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: true,
 	})
 	for {
