@@ -449,7 +449,6 @@ func TestGenerationGrowsWithEachRenewal(t *testing.T) {
 	snap := compile(t, "credential: {apiKeyFile: "+file+"}")
 	write(t, file, "key-one")
 	set := New(Config{})
-	last := uint64(0)
 	generation := func() uint64 {
 		t.Helper()
 		n, err := set.For(targetOf(t, snap, "b0")).Apply(http.Header{})
@@ -459,7 +458,8 @@ func TestGenerationGrowsWithEachRenewal(t *testing.T) {
 		return n
 	}
 	set.Advance(snap)
-	if last = generation(); last == 0 || generation() != last {
+	last := generation()
+	if last == 0 || generation() != last {
 		t.Errorf("two requests with one credential carry generations %d and %d", last, generation())
 	}
 	src := set.For(targetOf(t, snap, "b0")).(*source)

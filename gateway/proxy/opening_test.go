@@ -141,7 +141,7 @@ func TestClientGoneWhileItsUpgradeIsHeld(t *testing.T) {
 	url, _ := r.sessions()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-stands; cancel() }()
-	if _, _, err := websocket.Dial(ctx, url, nil); err == nil { //nolint:bodyclose // there is no answer
+	if _, _, err := websocket.Dial(ctx, url, nil); err == nil {
 		t.Error("the session stands")
 	}
 	<-gone

@@ -71,7 +71,7 @@ type ending struct {
 
 // run relays until a side ends, or ctx, when the gateway is draining, and tells
 // the other side why. It returns when all its goroutines have ended.
-func (s *session) run(ctx context.Context, r *Result) targets.Kind {
+func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:contextcheck // the work goes on under the held context, see below
 	// Ending a context of the library's calls breaks the connection. A goodbye has
 	// to come before that, so they are not bound to the request's.
 	work, stop := s.held.work, s.held.stop
