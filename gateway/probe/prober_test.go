@@ -168,7 +168,7 @@ func TestTwoThousandBackendsAreProbedAt20ASecondAtMost(t *testing.T) {
 		dead.Store(1)
 		time.Sleep(5 * time.Minute)
 		again, ok := failed.Load("confirmed")
-		if !ok || again.(time.Duration) > 3*time.Second {
+		if !ok || again.(time.Duration) > 5*time.Second { // 2 s for the first to time out, and what is due before it
 			t.Error("a failure was not confirmed")
 		}
 		t.Logf("2000 endpoints: %d probes in ten minutes, at most %d at once", begun.Load(), most.Load())

@@ -156,19 +156,7 @@ func succeeded(status int) bool { return status >= 200 && status < 300 }
 // outcome is how the attempt ends as far as is known by now.
 func (a *attempt) outcome(k targets.Kind) targets.Outcome {
 	return targets.Outcome{
-		Kind: k, FirstByte: a.firstByte, Signals: a.signals, Model: a.model, Credential: a.credential, Sent: !free(k),
-	}
-}
-
-// free reports whether the backend answered without having worked, so that even
-// a request that must not be repeated may go elsewhere.
-func free(k targets.Kind) bool {
-	switch k {
-	case targets.Throttled, targets.Unfit, targets.IdentityRefused, targets.OperationForbidden,
-		targets.DeploymentMissing, targets.Retired:
-		return true
-	default:
-		return false
+		Kind: k, FirstByte: a.firstByte, Signals: a.signals, Model: a.model, Credential: a.credential, Sent: !k.Free(),
 	}
 }
 
@@ -203,12 +191,15 @@ func (a *attempt) peek(resp *http.Response) answer.Fault {
 	return answer.ParseFault((*buf)[:n])
 }
 
-// commit sends the head of the answer, unless the client has one.
-func (a *attempt) commit(resp *http.Response, length int64) {
+// commit sends the head of an answer of that kind, unless the client has one.
+// Only a success is an answer to the target's credit: a refusal is quick.
+func (a *attempt) commit(resp *http.Response, length int64, kind targets.Kind) {
 	a.committed = true
 	a.result.Status = resp.StatusCode
 	a.result.FirstByte = time.Since(a.start)
-	a.ticket.Answered(time.Now(), a.firstByte)
+	if kind == targets.Success {
+		a.ticket.Answered(time.Now(), a.firstByte)
+	}
 	if a.early.take() {
 		return
 	}

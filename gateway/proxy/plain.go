@@ -56,7 +56,7 @@ func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 	if a.early.take() {
 		return a.tooLate(kind, body)
 	}
-	a.commit(resp, int64(len(body)))
+	a.commit(resp, int64(len(body)), kind)
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)
 	}
@@ -108,7 +108,7 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte) targets.Outcom
 	if a.early.take() {
 		return a.tooLate(kind, head)
 	}
-	a.commit(resp, resp.ContentLength)
+	a.commit(resp, resp.ContentLength, kind)
 	if err := a.write(head, true); err != nil {
 		return a.clientGone(err)
 	}

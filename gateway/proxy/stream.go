@@ -115,7 +115,11 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 // begin passes the opening on, but for the start of an event that is not whole.
 func (r *relay) begin() (targets.Outcome, bool) {
 	r.open = true
-	r.attempt.commit(r.resp, -1)
+	kind := targets.Success
+	if r.scanner.Error() != nil {
+		kind = targets.Rejected
+	}
+	r.attempt.commit(r.resp, -1, kind)
 	whole := len(r.held) - r.tail
 	err := r.attempt.write(r.held[:whole], true)
 	r.held = append(r.held[:0], r.held[whole:]...)

@@ -419,7 +419,7 @@ func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
 	if o.Kind == Throttled {
 		s.gates++
 	}
-	if o.Kind.refusal() {
+	if o.Kind.Free() {
 		// It cost nothing. But what was known to fail and was asked all the same counts:
 		// an outage in which every request tries every target would multiply the load.
 		switch {

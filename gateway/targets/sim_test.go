@@ -179,7 +179,7 @@ func (s *sim) next(sel *Selection, client string, first bool) {
 	}
 	s.after(took, func() {
 		ticket.Observe(s.now, o)
-		if !first && o.Kind.failure() && !o.Kind.refusal() {
+		if !first && o.Kind.failure() && !o.Kind.Free() {
 			s.failedRetries++
 		}
 		switch {

@@ -82,9 +82,9 @@ func (k Kind) failure() bool {
 	return false
 }
 
-// refusal reports whether the backend did no work for the attempt, so that it
+// Free reports whether the backend did no work for the attempt, so that it
 // counts neither toward the attempts nor toward the budget.
-func (k Kind) refusal() bool {
+func (k Kind) Free() bool {
 	switch k {
 	case Throttled, ConnectFailed, TLSFailed, Unfit, IdentityRefused, OperationForbidden, DeploymentMissing, Retired:
 		return true
@@ -95,7 +95,7 @@ func (k Kind) refusal() bool {
 
 // Final reports whether no other target may be asked after an attempt of this
 // kind: it is over, or another target would say the same.
-func (k Kind) Final() bool { return !k.failure() && !k.refusal() }
+func (k Kind) Final() bool { return !k.failure() && !k.Free() }
 
 // An Outcome is what one attempt taught.
 type Outcome struct {

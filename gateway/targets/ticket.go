@@ -106,7 +106,7 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 	at, answered := st.since(now), t.answered
 	if !answered {
 		// What cost nothing multiplied nothing, unless it was to be expected.
-		failed := o.Kind.failure() && (!o.Kind.refusal() || t.admitted.forced())
+		failed := o.Kind.failure() && (!o.Kind.Free() || t.admitted.forced())
 		t.begun(now, o.Kind == Success || o.Kind == Rejected, failed)
 	}
 	st.inFlight.Add(-1)
