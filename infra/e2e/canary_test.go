@@ -163,6 +163,8 @@ func failingCalls(t *testing.T, s *e2e.Stack, g *e2e.Gateway, stranger, foreign 
 			continue // they take as long as a timeout, and end as others do
 		case azuresim.FaultStatus:
 			f.Status = 500
+		case azuresim.FaultComments:
+			f.Interval, f.Delay = 10*time.Millisecond, 50*time.Millisecond
 		case azuresim.FaultThrottle:
 			f.RetryAfterMS = "1"
 		case azuresim.FaultResetAfterBytes:

@@ -120,7 +120,7 @@ func brokenClasses(healthy reference, short bool) []class {
 	return []class{
 		many("reset before, or after, the header", "reset-before-header reset-after-header"),
 		resets(healthy, short),
-		one("stall at the first byte", "stall-first-byte"),
+		silent("stall at the first byte", "stall-first-byte"),
 		{name: "stall mid-stream", variants: []variant{{fault: "stall-mid-stream;3", midStream: true}}},
 		{name: "error event mid-stream", variants: []variant{{fault: "error-event;3", only: Stream, midStream: true}}},
 		begun("malformed chunk", "malformed-chunk", "malformed-chunk;3"),
@@ -156,8 +156,8 @@ func backendClasses() []class {
 			{fault: "status;200;error=server_error", only: Plain}, {fault: "error-event", only: Stream},
 		}},
 		back(many("408, 409, 424", "status;408 status;409 status;424")),
-		many("404 model_not_found, 400 API version, 421, 425, 449, 499, 302", "status;error=model_not_found "+
-			"status;error=api_version_not_supported status;421 status;425 status;449 status;499 status;302"),
+		many("404 model_not_found, 421, 425, 449, 499, 302", "status;error=model_not_found "+
+			"status;421 status;425 status;449 status;499 status;302"),
 		one("404 DeploymentNotFound", "deployment-gone"),
 		many("401: no role, or a bad key", "identity-revoked;401 status;401"),
 		many("403", "identity-revoked;403 status;403"),
@@ -178,7 +178,7 @@ func clientClasses() []class {
 	return []class{
 		back(of(always, rightly(PassedOn, one("400 content filter", "status;error=content_filter")))),
 		back(of(always, rightly(PassedOn, many("400, 413, 415, 422 and other 4xx",
-			"status;400 status;error=context_length_exceeded status;413 status;415 status;422 status;451")))),
+			"status;400 status;error=context_length_exceeded status;error=api_version_not_supported status;413 status;415 status;422 status;451")))),
 		back(of(always, rightly(PassedOn, inA200))),
 	}
 }
@@ -227,7 +227,7 @@ func sessionClasses() []class {
 			"status;402;error=insufficient_quota status;408 status;410 status;error=model_not_found identity-revoked;401 status;403 deployment-gone"))),
 		session(back(of([]int{1, 2, 3}, rightly(PassedOn, many("upgrade refused: the client", "status;400 status;422"))))),
 		session(many("first message is an error of the backend", "error-event error-event;error=rate_limit_exceeded error-event;error=insufficient_quota")),
-		session(many("closed, reset or silent before the first message", "close-frame;1011 reset-after-header stall-first-byte")),
+		session(many("closed or reset before the first message", "close-frame;1011 reset-after-header")),
 	}
 }
 
