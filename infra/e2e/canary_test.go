@@ -164,7 +164,7 @@ func failingCalls(t *testing.T, s *e2e.Stack, g *e2e.Gateway, stranger, foreign 
 		case azuresim.FaultStatus:
 			f.Status = 500
 		case azuresim.FaultComments:
-			f.Interval, f.Delay = 10*time.Millisecond, 50*time.Millisecond
+			f.Interval, f.Delay = 1e7, 5e7 // 10 and 50 ms
 		case azuresim.FaultThrottle:
 			f.RetryAfterMS = "1"
 		case azuresim.FaultResetAfterBytes:
