@@ -38,7 +38,8 @@ func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
 // Dial resolves the target's name, lets the target judge every address, and
-// connects to the first one that answers. It refuses the zero target and those
+// connects to the first one that answers: one that is silent keeps the next one
+// waiting for stagger. It refuses the zero target and those
 // of another boundary. The whole dial, TLS included, is bounded by limit.
 func (d Dialer) Dial(ctx context.Context, t geo.Target, limit time.Duration) (net.Conn, error) {
 	if !t.Valid() || t.Boundary() != d.Boundary {
@@ -95,18 +96,6 @@ func (d Dialer) resolve(ctx context.Context, t geo.Target) ([]netip.AddrPort, er
 		return nil, fmt.Errorf("look up %s: no address", t.Host())
 	}
 	return addrs, nil
-}
-
-func (d Dialer) connect(ctx context.Context, addrs []netip.AddrPort) (net.Conn, error) {
-	var errs []error
-	for _, a := range addrs {
-		conn, err := d.dialTCP(ctx, a)
-		if err == nil {
-			return conn, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
 }
 
 func (d Dialer) dialTCP(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
