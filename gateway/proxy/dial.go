@@ -42,6 +42,11 @@ func (e *dialError) Unwrap() error { return e.err }
 // waiting for stagger. It refuses the zero target and those
 // of another boundary. The whole dial, TLS included, is bounded by limit.
 func (d Dialer) Dial(ctx context.Context, t geo.Target, limit time.Duration) (net.Conn, error) {
+	return d.dial(ctx, t, limit, nil)
+}
+
+// dial is Dial for a pool that follows the answers of the target's name.
+func (d Dialer) dial(ctx context.Context, t geo.Target, limit time.Duration, follow *answers) (net.Conn, error) {
 	if !t.Valid() || t.Boundary() != d.Boundary {
 		return nil, &dialError{err: fmt.Errorf("dial: a target of boundary %q was given to the dialer of %q", t.Boundary(), d.Boundary)}
 	}
@@ -51,9 +56,13 @@ func (d Dialer) Dial(ctx context.Context, t geo.Target, limit time.Duration) (ne
 	if err != nil {
 		return nil, &dialError{err: err}
 	}
+	follow.heard(addrs, time.Now())
 	conn, err := d.connect(ctx, addrs)
 	if err != nil {
 		return nil, &dialError{err: err}
+	}
+	if w := wireOf(conn); w != nil {
+		w.answers = follow
 	}
 	if !t.TLS() {
 		return conn, nil
@@ -99,9 +108,18 @@ func (d Dialer) resolve(ctx context.Context, t geo.Target) ([]netip.AddrPort, er
 }
 
 func (d Dialer) dialTCP(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
-	if d.Connect != nil {
-		return d.Connect(ctx, a)
+	connect := d.Connect
+	if connect == nil {
+		connect = connectTCP
 	}
+	conn, err := connect(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return newWire(conn, a.Addr()), nil
+}
+
+func connectTCP(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
 	var nd net.Dialer // no Resolver is needed: the address is a literal
 	return nd.DialContext(ctx, "tcp", a.String())
 }

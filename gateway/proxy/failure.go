@@ -32,12 +32,19 @@ func (a *attempt) broken(err error) targets.Outcome {
 		o.Kind = targets.LocalFault
 	case cause != nil && a.firstByte == 0:
 		o.Kind = targets.FirstByteTimeout
+	case lost(err):
+		o.Kind = targets.Lost
 	}
 	a.result.Err = wording(err)
 	if cause != nil {
 		a.result.Err = cause
 	}
 	return o
+}
+
+func lost(err error) bool {
+	_, is := errors.AsType[*lostError](err)
+	return is
 }
 
 // ours reports whether it is this machine that lacks something. Another target

@@ -23,12 +23,15 @@ type upstreams struct {
 
 	mu    sync.RWMutex // guards pools; never held across I/O
 	pools map[string]*upstream
+
+	following *following // of the names of all pools
 }
 
 // upstream is the pool of one endpoint.
 type upstream struct {
 	transport *http.Transport
 	target    geo.Target
+	answers   *answers // of the endpoint's name; nil: it is an address
 }
 
 const (
@@ -47,7 +50,7 @@ const (
 
 func newUpstreams(boundary geo.Boundary, dialer Dialer) *upstreams {
 	dialer.Boundary = boundary
-	return &upstreams{boundary: boundary, dialer: dialer, pools: make(map[string]*upstream)}
+	return &upstreams{boundary: boundary, dialer: dialer, pools: make(map[string]*upstream), following: newFollowing(dialer)}
 }
 
 // connectLimit carries a route's connect timeout to the dial that its request
@@ -55,34 +58,84 @@ func newUpstreams(boundary geo.Boundary, dialer Dialer) *upstreams {
 type connectLimit struct{}
 
 // send makes one request on the pool of its target. Backends end idle
-// connections when they like, also at the moment at which a request is written:
-// if a kept connection turns out dead before a byte of an answer has come, and
-// the request may be repeated, it is sent once more. Only once, and a new
-// connection that dies is a failure: what kills connections must not go round
-// all of the pool.
+// connections when they like. One that is known to have ended is not used: see
+// wire. It may also end at the moment at which a request is written: a request of
+// which nothing was written goes to another connection. If a kept connection turns
+// out dead before a byte of an answer has come, and the request may be repeated, it
+// is sent once more; if not, the error is a *lostError. Only once, and a new
+// connection that dies is a failure: what kills connections must not go round all
+// of the pool.
 func (u *upstreams) send(req *http.Request, t *policy.Target, limits sendLimits) (*http.Response, error) {
 	if !t.Valid() || t.Boundary() != u.boundary {
 		return nil, &dialError{err: errors.New("send: the target was not admitted by this boundary's fence")}
 	}
-	transport := u.pool(t).transport
-	var kept, answered atomic.Bool
+	pool := u.pool(t)
+	u.following.look(pool)
+	var used usage
 	ctx := httptrace.WithClientTrace(context.WithValue(req.Context(), connectLimit{}, limits.connect), &httptrace.ClientTrace{
-		GotConn:              func(c httptrace.GotConnInfo) { kept.Store(c.Reused) },
-		GotFirstResponseByte: func() { answered.Store(true) },
+		GotConn: used.got, GotFirstResponseByte: func() { used.answered.Store(true) },
 	})
 	start := time.Now()
-	resp, err := transport.RoundTrip(req.WithContext(ctx))
-	if err == nil || !limits.repeatable || !kept.Load() || answered.Load() || ctx.Err() != nil || time.Since(start) > deadWithin {
-		return resp, err
+	for unwritten, again := 0, req.WithContext(ctx); ; {
+		resp, err := pool.transport.RoundTrip(again)
+		switch {
+		case err == nil || !used.lost() || ctx.Err() != nil || time.Since(start) > deadWithin:
+			return resp, err
+		case !used.wrote() && unwritten < unwrittenAtMost:
+			unwritten++
+		case !limits.repeatable:
+			return nil, &lostError{err}
+		case unwritten > unwrittenAtMost:
+			return nil, err
+		default:
+			unwritten = unwrittenAtMost + 1
+		}
+		again = req.WithContext(ctx)
+		if req.GetBody == nil {
+			continue
+		}
+		if again.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
 	}
-	body, bodyErr := req.GetBody()
-	if bodyErr != nil {
-		return nil, err
-	}
-	again := req.WithContext(ctx)
-	again.Body = body
-	return transport.RoundTrip(again)
 }
+
+// unwrittenAtMost is how often a request of which nothing was written is sent
+// again. Each time costs the pool a connection that was dead anyway.
+const unwrittenAtMost = 3
+
+// usage is what a send knows of the connection it got last.
+type usage struct {
+	wire     atomic.Pointer[wire]
+	kept     atomic.Bool
+	answered atomic.Bool
+}
+
+func (u *usage) got(c httptrace.GotConnInfo) {
+	w := wireOf(c.Conn)
+	if w != nil {
+		w.begin(c.Reused)
+	}
+	u.wire.Store(w)
+	u.kept.Store(c.Reused)
+}
+
+// lost reports whether a kept connection ended before a byte of an answer.
+func (u *usage) lost() bool { return u.kept.Load() && !u.answered.Load() }
+
+// wrote reports whether anything of the request may have left this machine.
+func (u *usage) wrote() bool {
+	w := u.wire.Load()
+	return w == nil || w.wrote.Load()
+}
+
+// A lostError is the end of a kept connection just when a request was written that
+// may not be repeated. It says nothing about the target: the connection may have
+// ended before the request, or because of it.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
 
 // sendLimits bound one send.
 type sendLimits struct {
@@ -113,15 +166,16 @@ func (u *upstreams) pool(t *policy.Target) *upstream {
 }
 
 func (u *upstreams) newPool(t geo.Target) *upstream {
+	follow := newAnswers(t)
 	// The address that the transport passes is ignored: only the target counts.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		limit, ok := ctx.Value(connectLimit{}).(time.Duration)
 		if !ok {
 			return nil, &dialError{err: errors.New("dial: no connect timeout")}
 		}
-		return u.dialer.Dial(ctx, t, limit)
+		return u.dialer.dial(ctx, t, limit, follow)
 	}
-	return &upstream{target: t, transport: &http.Transport{
+	return &upstream{target: t, answers: follow, transport: &http.Transport{
 		Proxy:                  nil, // an environment variable must not lead a request elsewhere
 		DialContext:            dial,
 		DialTLSContext:         dial,
@@ -143,7 +197,10 @@ func (u *upstreams) advance(s *policy.Snapshot) {
 	u.drop(func(origin string) bool { return !named[origin] })
 }
 
-func (u *upstreams) close() { u.drop(func(string) bool { return true }) }
+func (u *upstreams) close() {
+	u.following.stop()
+	u.drop(func(string) bool { return true })
+}
 
 func (u *upstreams) drop(which func(origin string) bool) {
 	u.mu.Lock()

@@ -151,7 +151,7 @@ type handshake struct {
 
 // RoundTrip is for the library.
 func (h *handshake) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := h.proxy.upstreams.send(req, h.ticket.Target, sendLimits{connect: h.ticket.Connect})
+	resp, err := h.proxy.upstreams.send(req, h.ticket.Target, sendLimits{connect: h.ticket.Connect, repeatable: true})
 	if err != nil {
 		h.err = err
 		return nil, err

@@ -69,7 +69,7 @@ func evidence(k Kind) (aspect, breaker.Evidence) {
 		return missing, breaker.Content
 	case Retired:
 		return retirement, breaker.Content
-	case Throttled, Rejected, Canceled, OutOfTime, LocalFault:
+	case Throttled, Lost, Rejected, Canceled, OutOfTime, LocalFault:
 	}
 	return failing, breaker.None
 }

@@ -59,6 +59,9 @@ const (
 	DeploymentMissing
 	// Retired: 410, the model is no longer served there. Sets the target aside for long.
 	Retired
+	// Lost: a kept connection ended just when a request was written to it that may
+	// not be repeated. Final; no evidence: it may have died unused.
+	Lost
 	// Rejected: a 4xx about the client's own request, or a content filter. Final;
 	// no evidence, neither good nor bad.
 	Rejected
@@ -77,7 +80,7 @@ func (k Kind) failure() bool {
 	case ConnectFailed, TLSFailed, ServerError, FirstByteTimeout, Broken, GaveUp, Unfit,
 		IdentityRefused, OperationForbidden, DeploymentMissing, Retired:
 		return true
-	case Success, Throttled, Rejected, Canceled, OutOfTime, LocalFault:
+	case Success, Throttled, Lost, Rejected, Canceled, OutOfTime, LocalFault:
 	}
 	return false
 }
@@ -88,7 +91,7 @@ func (k Kind) Free() bool {
 	switch k {
 	case Throttled, ConnectFailed, TLSFailed, Unfit, IdentityRefused, OperationForbidden, DeploymentMissing, Retired:
 		return true
-	case Success, ServerError, FirstByteTimeout, Broken, GaveUp, Rejected, Canceled, OutOfTime, LocalFault:
+	case Success, ServerError, FirstByteTimeout, Broken, GaveUp, Lost, Rejected, Canceled, OutOfTime, LocalFault:
 	}
 	return false
 }
