@@ -10,6 +10,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/api"
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/gateway/credential"
+	"github.com/stampgate/stampgate/gateway/descriptor"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/operation"
@@ -88,6 +90,7 @@ type gateway struct {
 	ordered   atomic.Pointer[orders]
 	ready     sync.Once
 
+	descriptors     descriptor.Plan
 	public, admin   *http.Server
 	publicL, adminL net.Listener
 	cutStreams      context.CancelCauseFunc
@@ -126,8 +129,12 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 	g.machine = health.NewMachine()
 	g.credentials = credential.New(credential.Config{Log: g.log})
 	g.ordered.Store(&orders{})
+	g.descriptors = descriptor.PlanFor(descriptor.Limit())
+	// Read now: where it cannot be read later, for want of a descriptor, no
+	// certificate is trusted for the rest of the process's life.
+	_, _ = x509.SystemCertPool()
 	dialer := g.opt.Dialer
-	dialer.Boundary = g.cfg.Boundary
+	dialer.Boundary, dialer.Slots = g.cfg.Boundary, descriptor.NewSlots(g.descriptors.Out)
 	g.proxy = proxy.New(proxy.Config{
 		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Registry: g.registry,
 		Credentials: proofs{g.credentials}, Dialer: dialer,
@@ -215,7 +222,8 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 	if g.publicL, err = listenOn(stack, "listen", g.cfg.Listen); err != nil {
 		return err
 	}
-	g.public = newServer(handler, g.log)
+	g.publicL = descriptor.NewListener(g.publicL, descriptor.NewSlots(g.descriptors.In), g.descriptors.Extra)
+	g.public = newServer(sheds(handler), g.log)
 	g.public.BaseContext = func(net.Listener) context.Context { return base }
 	scheme := "http://"
 	if g.cfg.TLS.CertFile != "" {
@@ -247,6 +255,7 @@ func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
 	if g.adminL, err = listenOn(stack, "admin.listen", g.cfg.Admin.Listen); err != nil {
 		return err
 	}
+	g.adminL = descriptor.NewListener(g.adminL, descriptor.NewSlots(g.descriptors.Admin), g.descriptors.Admin)
 	g.admin = newServer(g.adminHandler(), g.log)
 	g.address.AdminURL = "http://" + g.adminL.Addr().String()
 	return nil
@@ -277,5 +286,25 @@ func newServer(h http.Handler, log zerolog.Logger) *http.Server {
 		IdleTimeout:       120 * time.Second, // beyond Front Door's 90 s, so that it closes first
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          telemetry.StdLog(log),
+		ConnContext:       descriptor.ConnContext,
 	}
+}
+
+// sheds answers what comes on a connection beyond those that there are descriptors
+// for: health checks, and nothing else. Either way the connection ends, to make
+// room.
+func sheds(next http.Handler) http.Handler {
+	overloaded := api.Overloaded()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !descriptor.Extra(r.Context()) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Connection", "close")
+		if strings.HasPrefix(r.URL.Path, "/health/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		overloaded.ServeHTTP(w, r)
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/descriptor"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -24,6 +25,8 @@ type Dialer struct {
 	Boundary geo.Boundary
 	Resolver Resolver       // net.DefaultResolver if nil
 	Roots    *x509.CertPool // the system's if nil
+	// Slots are what connections may be open at once; nil: any number.
+	Slots *descriptor.Slots
 	// Connect replaces the TCP dial, for in-memory networks of tests.
 	Connect func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
@@ -90,6 +93,9 @@ func (d Dialer) resolve(ctx context.Context, t geo.Target) ([]netip.AddrPort, er
 		resolver = d.Resolver
 	}
 	found, err := resolver.LookupNetIP(ctx, "ip", t.Host())
+	if err != nil && descriptor.Short() { // the resolver's errors do not say so
+		return nil, fmt.Errorf("look up %s: %w", t.Host(), descriptor.ErrNone)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", t.Host(), err)
 	}
@@ -108,15 +114,19 @@ func (d Dialer) resolve(ctx context.Context, t geo.Target) ([]netip.AddrPort, er
 }
 
 func (d Dialer) dialTCP(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+	if !d.Slots.Take() {
+		return nil, fmt.Errorf("dial %s: %w", a, descriptor.ErrNone)
+	}
 	connect := d.Connect
 	if connect == nil {
 		connect = connectTCP
 	}
 	conn, err := connect(ctx, a)
 	if err != nil {
+		d.Slots.Give()
 		return nil, err
 	}
-	return newWire(conn, a.Addr()), nil
+	return newWire(conn, a.Addr(), d.Slots), nil
 }
 
 func connectTCP(ctx context.Context, a netip.AddrPort) (net.Conn, error) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/stampgate/stampgate/gateway/descriptor"
 	"github.com/stampgate/stampgate/gateway/targets"
 )
 
@@ -50,7 +51,7 @@ func lost(err error) bool {
 // ours reports whether it is this machine that lacks something. Another target
 // would fail likewise.
 func ours(err error) bool {
-	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM, descriptor.ErrNone} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -24,7 +24,8 @@ type upstreams struct {
 	mu    sync.RWMutex // guards pools; never held across I/O
 	pools map[string]*upstream
 
-	following *following // of the names of all pools
+	following  *following   // of the names of all pools
+	idleClosed atomic.Int64 // when closeIdle last did, in Unix nanoseconds
 }
 
 // upstream is the pool of one endpoint.
@@ -173,7 +174,11 @@ func (u *upstreams) newPool(t geo.Target) *upstream {
 		if !ok {
 			return nil, &dialError{err: errors.New("dial: no connect timeout")}
 		}
-		return u.dialer.dial(ctx, t, limit, follow)
+		conn, err := u.dialer.dial(ctx, t, limit, follow)
+		if err != nil && ours(err) && u.closeIdle() {
+			return u.dialer.dial(ctx, t, limit, follow)
+		}
+		return conn, err
 	}
 	return &upstream{target: t, answers: follow, transport: &http.Transport{
 		Proxy:                  nil, // an environment variable must not lead a request elsewhere
@@ -200,6 +205,24 @@ func (u *upstreams) advance(s *policy.Snapshot) {
 func (u *upstreams) close() {
 	u.following.stop()
 	u.drop(func(string) bool { return true })
+}
+
+// idleClosedEvery bounds how often every pool is emptied.
+const idleClosedEvery = time.Second
+
+// closeIdle closes what every pool keeps, because this machine lacks descriptors
+// or ports, and reports whether it did: not when it has just done so.
+func (u *upstreams) closeIdle() bool {
+	now, last := time.Now().UnixNano(), u.idleClosed.Load()
+	if now-last < int64(idleClosedEvery) || !u.idleClosed.CompareAndSwap(last, now) {
+		return false
+	}
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	for _, p := range u.pools {
+		p.transport.CloseIdleConnections()
+	}
+	return true
 }
 
 func (u *upstreams) drop(which func(origin string) bool) {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/stampgate/stampgate/gateway/descriptor"
 )
 
 // Why a kept connection was not used: nothing of the request was written, so it
@@ -22,6 +24,8 @@ var (
 type wire struct {
 	net.Conn
 
+	slot    *descriptor.Slots // of which it takes one until it is closed
+	closed  atomic.Bool
 	addr    netip.Addr
 	answers *answers         // of the name; nil: it is an address itself
 	raw     syscall.RawConn  // nil: not a socket
@@ -32,8 +36,8 @@ type wire struct {
 	dead    bool             // for look
 }
 
-func newWire(conn net.Conn, addr netip.Addr) *wire {
-	w := &wire{Conn: conn, addr: addr.Unmap()}
+func newWire(conn net.Conn, addr netip.Addr, slot *descriptor.Slots) *wire {
+	w := &wire{Conn: conn, addr: addr.Unmap(), slot: slot}
 	if s, ok := conn.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
 			w.raw = raw
@@ -73,6 +77,15 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 	w.wrote.Store(true) // before it is: who asks meanwhile must not be told no
 	return w.Conn.Write(p)
+}
+
+// Close implements net.Conn.
+func (w *wire) Close() error {
+	err := w.Conn.Close()
+	if !w.closed.Swap(true) {
+		w.slot.Give()
+	}
+	return err
 }
 
 // usable says whether a kept connection may carry another request.

@@ -36,6 +36,7 @@ type process struct {
 	config string   // file
 	log    string   // file, of all its lives
 	env    []string // beside the test's own
+	nofile int      // limit of open files; 0: the test's own
 	http   *http.Client
 
 	cmd  *exec.Cmd
@@ -148,7 +149,11 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(gatewayBinary, "--config", p.config, "--allow-loopback-backends")
+	args := []string{gatewayBinary, "--config", p.config, "--allow-loopback-backends"}
+	if p.nofile > 0 {
+		args = append([]string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, p.nofile), "sh"}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
