@@ -183,6 +183,9 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 func (t *Ticket) refused(now time.Time, s Signals) {
 	st := t.state
 	quota := t.Target.TokensPerMinute
+	if s.LimitTokens > 0 {
+		quota = s.LimitTokens // what the backend says itself
+	}
 	if t.ownGate && (quota == 0 || t.tokens <= quota) {
 		st.gate.Refuse(now, s, t.draw)
 		return
