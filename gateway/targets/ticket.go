@@ -175,6 +175,9 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 	default:
 	}
 	st.observeBreakers(now, t, o)
+	if o.Kind == Success {
+		st.forget(now)
+	}
 }
 
 // refused gates what the refusal speaks of: the target, or only requests of this
