@@ -86,7 +86,7 @@ func TestMissingDeploymentComesBackByASingleTest(t *testing.T) {
 	for range 10 {
 		w.call("e", worked)
 	}
-	w.told(0, 0, worked, "a")
+	w.told(0, 0, worked, "a", "b")
 	if n := len(w.state(0, 0).exclusions); n != 0 {
 		t.Errorf("%d exclusions are kept that have nothing to say", n)
 	}
