@@ -1,6 +1,7 @@
 package targets
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stampgate/stampgate/gateway/breaker"
@@ -159,6 +160,16 @@ func (st *state) observeBreakers(now time.Time, t *Ticket, o Outcome) {
 	if !told && e != breaker.None {
 		st.exclusion(about, t.operation).breaker.Note(now, t.client, e, t.draw)
 	}
+}
+
+// forget drops the exclusions that a success has left without anything to say, so
+// that a target which was once in trouble costs no more than another. The caller
+// holds mu.
+func (st *state) forget(now time.Time) {
+	st.exclusions = slices.DeleteFunc(st.exclusions, func(x *exclusion) bool {
+		whole, _ := x.breaker.State(now)
+		return whole == breaker.Closed && x.breaker.Strays() == 0 && x.breaker.Share(now) == 1
+	})
 }
 
 // exclusion returns the one of an aspect, and makes it if there is none yet. The

@@ -82,6 +82,14 @@ func TestMissingDeploymentComesBackByASingleTest(t *testing.T) {
 	if s := w.reg.Status(w.now)[0]; s.Missing {
 		t.Error("a success does not clear it")
 	}
+	w.sleep(time.Minute) // the slow start is over
+	for range 10 {
+		w.call("e", worked)
+	}
+	w.told(0, 0, worked, "a", "b")
+	if n := len(w.state(0, 0).exclusions); n != 0 {
+		t.Errorf("%d exclusions are kept that have nothing to say", n)
+	}
 }
 
 // 410 is the client's only if every target says so.

@@ -17,10 +17,10 @@ type latency struct {
 }
 
 const (
-	latencySamples = 16 // that the average is over
+	latencySamples = 64 // that the average is over: one slow answer is no slow target
 	// A comparison needs so many samples, the last of them so young. One that is not
 	// compared is used by its weight, so that a target which was slow is tried again.
-	leastSamples = 4
+	leastSamples = 8
 	latencyFresh = 10 * time.Second
 )
 

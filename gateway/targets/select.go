@@ -423,9 +423,10 @@ func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
 		// It cost nothing. But what was known to fail and was asked all the same counts:
 		// an outage in which every request tries every target would multiply the load.
 		switch {
-		case o.Kind == Throttled, o.Kind == DeploymentMissing, o.Kind == Retired:
+		case o.Kind == Throttled:
 		case s.forced:
 			return s.payKnownBad(now)
+		case o.Kind == DeploymentMissing, o.Kind == Retired:
 		default:
 			s.plan.budget.Free(now)
 		}

@@ -175,6 +175,9 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 	default:
 	}
 	st.observeBreakers(now, t, o)
+	if o.Kind == Success {
+		st.forget(now)
+	}
 }
 
 // refused gates what the refusal speaks of: the target, or only requests of this
@@ -183,6 +186,9 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 func (t *Ticket) refused(now time.Time, s Signals) {
 	st := t.state
 	quota := t.Target.TokensPerMinute
+	if s.LimitTokens > 0 {
+		quota = s.LimitTokens // what the backend says itself
+	}
 	if t.ownGate && (quota == 0 || t.tokens <= quota) {
 		st.gate.Refuse(now, s, t.draw)
 		return
