@@ -2,14 +2,19 @@ package controlplane_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/store"
 )
 
 func TestAPolicyGoesInAndComesOut(t *testing.T) {
@@ -152,5 +157,42 @@ func TestWhatIsNotAllowedIsRefusedWithItsReason(t *testing.T) {
 				t.Errorf("%d %s, want %d", status, text, c.status)
 			}
 		})
+	}
+}
+
+// After the restore of an older etcd a publication is in force in every gateway
+// that follows a newer serial, and says why its own is so high.
+func TestAPublicationAfterTheRestoreOfAnOlderEtcdIsFollowed(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	publish(t, r, "a")
+	st, err := store.Open(store.Config{Endpoints: r.Etcd["eu"]}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- st.AnnouncePresence(ctx, "eu", func() store.Presence {
+			return store.Presence{Gateway: "gw-1", Region: "swedencentral", AppliedSerial: 7, AppliedDigest: "of-before"}
+		}, nil)
+	}()
+	defer func() { cancel(); <-done }()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if all, err := st.ListPresence(t.Context(), "eu"); err == nil && len(all) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no presence")
+		}
+	}
+	p := publish(t, r, "a")
+	if p.Serial != 8 || p.Unchanged || !strings.Contains(p.Note, "gw-1") || !strings.Contains(p.Note, "serials 2 to 7") {
+		t.Errorf("publication %+v", p)
+	}
+	records, err := r.client.Audit(t.Context(), "eu", 1)
+	if err != nil || len(records) != 1 || records[0].Note != p.Note {
+		t.Errorf("audit %+v, %v", records, err)
 	}
 }

@@ -212,6 +212,9 @@ func (g *globals) published(name string, p client.Publication, err error) error 
 			return
 		}
 		_, _ = fmt.Fprintf(w, "published policy %d of %s, digest %s\n", p.Serial, p.Boundary, p.Digest)
+		if p.Note != "" {
+			_, _ = fmt.Fprintln(w, clean(p.Note))
+		}
 	})
 }
 

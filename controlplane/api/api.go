@@ -124,7 +124,7 @@ func (s *server) audit(c *gin.Context) {
 	reply := client.AuditReply{Records: []client.AuditRecord{}}
 	for _, r := range records {
 		reply.Records = append(reply.Records, client.AuditRecord{
-			Time: r.Time, Author: r.Author, Action: r.Action, Subject: r.Subject, Message: r.Message, Digest: r.Digest,
+			Time: r.Time, Author: r.Author, Action: r.Action, Subject: r.Subject, Message: r.Message, Digest: r.Digest, Note: r.Note,
 		})
 	}
 	c.JSON(http.StatusOK, reply)

@@ -135,7 +135,7 @@ func (s *server) publication(b geo.Boundary, env store.Envelope) client.Publicat
 func (s *server) opened(b geo.Boundary, env store.Envelope) (client.Publication, []byte) {
 	p := client.Publication{
 		Serial: env.Serial, Boundary: env.Boundary, Digest: env.Digest,
-		Author: env.Author, Message: env.Message, Time: env.Time, Genuine: true,
+		Author: env.Author, Message: env.Message, Time: env.Time, Genuine: true, Note: env.Note,
 	}
 	document, err := env.OpenVerified(b, s.trust)
 	if err != nil {

@@ -32,8 +32,10 @@ type Publication struct {
 	Genuine bool   `json:"genuine"`
 	Problem string `json:"problem,omitempty"` // why it is not genuine
 	// Unchanged: the very document was in force already; nothing was written.
-	Unchanged bool           `json:"unchanged,omitempty"`
-	Warnings  []policy.Fault `json:"warnings,omitempty"`
+	Unchanged bool `json:"unchanged,omitempty"`
+	// Note is what was unusual about the publication, such as serials left out.
+	Note     string         `json:"note,omitempty"`
+	Warnings []policy.Fault `json:"warnings,omitempty"`
 }
 
 // A Policy is a publication with its document.
@@ -121,6 +123,7 @@ type AuditRecord struct {
 	Subject string    `json:"subject"`
 	Message string    `json:"message,omitempty"`
 	Digest  string    `json:"digest,omitempty"`
+	Note    string    `json:"note,omitempty"` // what was unusual about it
 }
 
 // The lists, as they go over the wire.

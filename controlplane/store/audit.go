@@ -21,6 +21,7 @@ type AuditRecord struct {
 	Subject string    `json:"subject"` // "policy 7", "drain backend swc-ptu"
 	Message string    `json:"message,omitempty"`
 	Digest  string    `json:"digest,omitempty"`
+	Note    string    `json:"note,omitempty"` // what was unusual about it
 }
 
 func auditOp(b geo.Boundary, r AuditRecord) clientv3.Op {

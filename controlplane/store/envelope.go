@@ -38,6 +38,8 @@ type Envelope struct {
 	// same document; it is how a lost answer is made good.
 	Publication string `json:"publication,omitempty"`
 	Signature   []byte `json:"signature"` // over boundary, serial and digest
+	// Note is what the one who publishes should know, "" if nothing; not stored.
+	Note string `json:"-"`
 }
 
 // NewEnvelope compresses a canonical document and takes its digest. The result

@@ -29,6 +29,9 @@ const (
 	// Entries of the history whose signature is looked at to find the highest
 	// genuine serial; more than that many forged ones need a human.
 	forgedAtMost = 16
+	// Serials that a publication leaves out at most because a gateway says that it
+	// follows a newer one: publications since a backup, with much room.
+	leapAtMost = 100_000
 )
 
 // A PublishRequest is a document on its way into force.
@@ -58,7 +61,9 @@ type SignFunc func(serial uint64, digest string) ([]byte, error)
 // Publish puts a document in force under the next serial, in one transaction
 // that compares what is in force: of two at once one wins, and the other gets a
 // *ConflictError. If the very document is in force already, that envelope is the
-// answer (its Publication is another than the request's ID). A write whose
+// answer (its Publication is another than the request's ID). Where a gateway
+// follows a higher serial already, because etcd was restored from an older backup,
+// the next one above that is taken, and the envelope's Note says so. A write whose
 // answer was lost is looked up and not repeated; if that fails too, the error is
 // an *UncertainError.
 func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishRequest, sign SignFunc) (Envelope, error) {
@@ -87,6 +92,10 @@ type publication struct {
 	sign SignFunc
 	env  Envelope // with serial and signature once it was sent
 	base int64    // the revision of current that it replaces
+	// ahead is the highest serial that a gateway follows beyond what is in force,
+	// 0 if none does, and by whom: etcd was restored from an older backup.
+	ahead   uint64
+	aheadBy string
 }
 
 func newPublication(boundary geo.Boundary, req PublishRequest, sign SignFunc) (*publication, error) {
@@ -117,6 +126,11 @@ func (s *Store) publishOnce(ctx context.Context, p *publication) (Envelope, bool
 	if err != nil {
 		sent := p.env.Signature != nil
 		return Envelope{}, !sent, unavailable("read the policy in force", err)
+	}
+	if p.env.Signature == nil {
+		if err := s.lookAhead(ctx, p, now); err != nil {
+			return Envelope{}, true, err
+		}
 	}
 	if env, settled, err := s.settled(ctx, p, now); settled {
 		return env, true, err
@@ -175,7 +189,7 @@ func (s *Store) settled(ctx context.Context, p *publication, now standing) (env 
 		if c.Publication == p.req.ID && c.Digest == p.env.Digest {
 			return *c, true, nil
 		}
-		if !sent && c.Digest == p.env.Digest && !p.req.Again {
+		if !sent && c.Digest == p.env.Digest && !p.req.Again && p.ahead == 0 {
 			return *c, true, nil
 		}
 	}
@@ -213,6 +227,14 @@ func (s *Store) prepare(ctx context.Context, p *publication, now standing) error
 	if err != nil {
 		return err
 	}
+	if p.ahead >= serial {
+		if p.ahead-serial > leapAtMost {
+			return &InvalidError{Text: fmt.Sprintf("gateway %s says that it follows policy %d, but the newest here is %d: no backup is so old. "+
+				"Find out who writes that presence, delete it, and publish again", p.aheadBy, p.ahead, serial-1)}
+		}
+		p.env.Note = fmt.Sprintf("serials %d to %d are left out: gateway %s follows policy %d already, so this etcd was restored from an older backup", serial, p.ahead, p.aheadBy, p.ahead)
+		serial = p.ahead + 1
+	}
 	signature, err := p.sign(serial, p.env.Digest)
 	if err != nil {
 		return fmt.Errorf("sign policy %d: %w", serial, err)
@@ -248,6 +270,25 @@ func (s *Store) nextSerial(ctx context.Context, p *publication, now standing) (u
 	return now.serial() + 1, nil
 }
 
+// lookAhead finds out whether a gateway follows what is newer than what is in
+// force here: it would refuse the next serial, and "published" would be true of
+// nobody. Presence is not signed, so it decides nothing but how many serials are
+// left out, and no more than leapAtMost.
+func (s *Store) lookAhead(ctx context.Context, p *publication, now standing) error {
+	all, err := s.ListPresence(ctx, p.env.Boundary)
+	if err != nil {
+		return err
+	}
+	p.ahead, p.aheadBy = 0, ""
+	for _, g := range all {
+		other := now.current != nil && g.AppliedSerial == now.current.Serial && g.AppliedDigest != "" && g.AppliedDigest != now.current.Digest
+		if (g.AppliedSerial > now.serial() || other) && g.AppliedSerial > p.ahead {
+			p.ahead, p.aheadBy = g.AppliedSerial, clip(g.Gateway, 60)
+		}
+	}
+	return nil
+}
+
 func (s *Store) write(ctx context.Context, p *publication, now standing) (Envelope, bool, error) {
 	value, err := p.env.encode()
 	if err != nil {
@@ -263,7 +304,7 @@ func (s *Store) write(ctx context.Context, p *publication, now standing) (Envelo
 	}
 	ops = append(ops, auditOp(p.env.Boundary, AuditRecord{
 		Time: p.env.Time, ID: p.req.ID, Author: p.env.Author, Action: action,
-		Subject: "policy " + strconv.FormatUint(p.env.Serial, 10), Message: p.env.Message, Digest: p.env.Digest,
+		Subject: "policy " + strconv.FormatUint(p.env.Serial, 10), Message: p.env.Message, Digest: p.env.Digest, Note: p.env.Note,
 	}))
 	for _, serial := range now.history {
 		if len(ops) < prunedAtOnce && serial+HistoryKept <= p.env.Serial {

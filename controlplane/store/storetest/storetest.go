@@ -37,7 +37,7 @@ const patience = 30 * time.Second
 func Run(t *testing.T, c Cluster) {
 	t.Helper()
 	for name, part := range map[string]func(*testing.T, *bench){
-		"publish": publishContract, "conflict": conflictContract, "lost_answers": lostAnswerContract,
+		"publish": publishContract, "conflict": conflictContract, "restored": restoredContract, "lost_answers": lostAnswerContract,
 		"tampering": tamperContract, "history": historyContract, "orders": orderContract,
 		"presence": presenceContract, "digest": digestContract,
 		"watch": watchContract, "watch_faults": watchFaultContract,
