@@ -60,6 +60,7 @@ func (s *Store) AnnouncePresence(ctx context.Context, boundary geo.Boundary, val
 		if ctx.Err() != nil {
 			return nil
 		}
+		s.presenceProblem.set(err)
 		if time.Since(began) > s.timing.PresenceTTL {
 			try = 1
 		}
@@ -113,6 +114,7 @@ func (a *announcement) hold(ctx context.Context) error {
 				return fmt.Errorf("put presence: %w", err)
 			}
 			said, saidAt = text, time.Now()
+			s.presenceProblem.set(nil)
 		}
 		select {
 		case <-ctx.Done():

@@ -42,6 +42,7 @@ type reflector struct {
 	from, to  string // the range, without to
 	deliver   func(state map[string][]byte, changed []string)
 	connected func(bool)
+	problem   func(error) // why it is not connected; nil: it is
 
 	state    map[string][]byte // no value is nil: that is a key which is gone
 	cluster  uint64            // of the latest list
@@ -78,6 +79,7 @@ func (r *reflector) report(try int, err error) {
 		level = zerolog.WarnLevel
 	}
 	r.store.log.WithLevel(level).Err(err).Str("watch", r.name).Msg("watch interrupted")
+	r.problem(err)
 	r.setOnline(false)
 }
 
@@ -135,6 +137,7 @@ func (r *reflector) session(ctx context.Context, client *clientv3.Client) error 
 	// next revision stays there. What is replayed of this one, take leaves out.
 	events := client.Watch(wctx, r.from, clientv3.WithRange(r.to), clientv3.WithRev(r.revision), clientv3.WithFragment())
 	wg.Go(func() { askForProgress(wctx, client, timing.Progress) })
+	wg.Go(func() { cancel(r.untilRefused(wctx, client)) })
 	for {
 		select {
 		case <-relist.C:
@@ -177,6 +180,29 @@ func askForProgress(ctx context.Context, client *clientv3.Client, every time.Dur
 	}
 }
 
+// untilRefused asks again and again whether the range may still be read, and
+// returns the refusal: a server goes on with a watch whose right was withdrawn, and
+// may tell it nothing more. An etcd that is away refuses nothing; the watchdog sees
+// to that.
+func (r *reflector) untilRefused(ctx context.Context, client *clientv3.Client) error {
+	tick := time.NewTicker(r.store.timing.Progress)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		rctx, cancel := context.WithTimeout(ctx, r.store.timing.Request)
+		// Any member knows who may read: the leader need not be asked.
+		_, err := client.Get(rctx, r.from, clientv3.WithRange(r.to), clientv3.WithCountOnly(), clientv3.WithSerializable())
+		cancel()
+		if err != nil && ctx.Err() == nil && !passes(err) {
+			return fmt.Errorf("may no longer read: %w", err)
+		}
+	}
+}
+
 // list reads the whole range at one revision and delivers what differs from the
 // copy.
 func (r *reflector) list(ctx context.Context, client *clientv3.Client) error {
@@ -211,6 +237,7 @@ func (r *reflector) list(ctx context.Context, client *clientv3.Client) error {
 	slices.Sort(changed)
 	r.state, r.revision, r.cluster = listed, resp.Header.Revision, resp.Header.ClusterId
 	r.deliver(r.state, changed)
+	r.problem(nil)
 	r.setOnline(true)
 	return nil
 }

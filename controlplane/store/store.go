@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -114,6 +115,8 @@ type Store struct {
 	log    zerolog.Logger
 	client *clientv3.Client // for reads and writes; each watch has its own
 
+	watchProblem, presenceProblem problem
+
 	mu     sync.Mutex // guards leases; never held across a call
 	leases map[string]digestLease
 }
@@ -145,6 +148,33 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
+}
+
+// A problem is why something does not work at the moment.
+type problem struct{ text atomic.Pointer[string] }
+
+func (p *problem) set(err error) {
+	if err == nil {
+		p.text.Store(nil)
+		return
+	}
+	p.text.Store(new(clip(err.Error(), problemBytes)))
+}
+
+func (p *problem) String() string {
+	if text := p.text.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
+// problemBytes is what is kept of a problem's text: a line.
+const problemBytes = 300
+
+// Problems says why the policy is not followed and why presence is not announced
+// at the moment, such as that etcd withdrew the right to it; "" where it works.
+func (s *Store) Problems() (watch, presence string) {
+	return s.watchProblem.String(), s.presenceProblem.String()
 }
 
 // SilenceGRPC keeps gRPC, which etcd speaks, from writing lines of its own to

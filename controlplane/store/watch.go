@@ -39,7 +39,7 @@ func (s *Store) Watch(ctx context.Context, boundary geo.Boundary, h Handler) err
 	}
 	from, to := keysOf(boundary).followed()
 	f := &follower{store: s, boundary: boundary, keys: keysOf(boundary), handler: h}
-	r := &reflector{store: s, name: "policy of " + string(boundary), from: from, to: to, deliver: f.deliver, connected: h.Connected}
+	r := &reflector{store: s, name: "policy of " + string(boundary), from: from, to: to, deliver: f.deliver, connected: h.Connected, problem: s.watchProblem.set}
 	r.run(ctx)
 	return nil
 }
@@ -123,7 +123,7 @@ func (s *Store) WatchDigests(ctx context.Context, boundary geo.Boundary, told fu
 			told(geo.RegionID(strings.TrimPrefix(key, keys.digests())), payload)
 		}
 	}
-	r := &reflector{store: s, name: "digests of " + string(boundary), from: from, to: to, deliver: deliver, connected: func(bool) {}}
+	r := &reflector{store: s, name: "digests of " + string(boundary), from: from, to: to, deliver: deliver, connected: func(bool) {}, problem: func(error) {}}
 	r.run(ctx)
 	return nil
 }

@@ -40,7 +40,7 @@ func Run(t *testing.T, c Cluster) {
 		"publish": publishContract, "conflict": conflictContract, "restored": restoredContract, "lost_answers": lostAnswerContract,
 		"tampering": tamperContract, "history": historyContract, "orders": orderContract,
 		"presence": presenceContract, "digest": digestContract,
-		"watch": watchContract, "watch_faults": watchFaultContract,
+		"watch": watchContract, "watch_faults": watchFaultContract, "revoked": revokedContract,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

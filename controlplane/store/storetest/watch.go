@@ -1,12 +1,17 @@
 package storetest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/stampgate/stampgate/controlplane/store"
 )
@@ -185,4 +190,47 @@ func watchFaultContract(t *testing.T, b *bench) {
 		p.Blackhole(false)
 		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 	})
+}
+
+// revokedContract: a role that was withdrawn shows within seconds, although the
+// server leaves the watch open, and so does its return.
+func revokedContract(t *testing.T, b *bench) {
+	var revoked atomic.Bool
+	s := b.open(t, store.Config{Timing: quick(), Intercept: func(ctx context.Context, _ string, call func(context.Context) error) error {
+		if revoked.Load() {
+			return status.Error(codes.PermissionDenied, "etcdserver: permission denied")
+		}
+		return call(ctx)
+	}})
+	b.publish(t, "one")
+	r := b.watch(t, s)
+	eventually(t, "told of policy 1", func() bool { online, _ := r.Online(); return online && r.Last() == 1 })
+	changed := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	serial := uint64(0)
+	go func() {
+		done <- s.AnnouncePresence(ctx, b.boundary, func() store.Presence {
+			serial++
+			return store.Presence{Region: "r", Gateway: "g", AppliedSerial: serial}
+		}, changed)
+	}()
+	defer func() { cancel(); <-done }()
+	problems := func(want bool) func() bool {
+		return func() bool {
+			watch, presence := s.Problems()
+			return strings.Contains(watch, "permission denied") == want && strings.Contains(presence, "permission denied") == want
+		}
+	}
+	eventually(t, "no problem", problems(false))
+	revoked.Store(true)
+	changed <- struct{}{}
+	eventually(t, "told that it is not connected", func() bool { online, _ := r.Online(); return !online })
+	eventually(t, "the problem named", problems(true))
+	revoked.Store(false)
+	eventually(t, "told that it is connected", func() bool { online, _ := r.Online(); return online })
+	eventually(t, "no problem any more", problems(false))
+	if got := r.Last(); got != 1 {
+		t.Errorf("policy %d is known after all, want 1", got)
+	}
 }
