@@ -80,6 +80,10 @@ type PolicyStatus struct {
 	Connected     bool      `json:"connected"` // the source was heard and is not silent
 	RefusedSerial uint64    `json:"refusedSerial,omitempty"`
 	RefusedReason string    `json:"refusedReason,omitempty"`
+	HighestSerial uint64    `json:"highestSerial,omitempty"` // that was ever followed here
+	Unkept        string    `json:"unkept,omitempty"`        // what the disk does not take
+	Problem       string    `json:"problem,omitempty"`       // why it is not connected
+	Unannounced   string    `json:"unannounced,omitempty"`   // why the control plane is not told of this gateway
 }
 
 // CredentialStatus is a credential that needs an operator.
@@ -103,6 +107,10 @@ func (g *gateway) status() Status {
 			Connected: s.Connected, RefusedSerial: s.RefusedSerial, RefusedReason: s.RefusedReason,
 		},
 		Orders: s.Orders, Targets: g.targetStatus(time.Now()), Credentials: problems(g.credentials.Problems()),
+	}
+	out.Policy.HighestSerial, out.Policy.Unkept = s.SeenSerial, s.Unkept
+	if g.store != nil {
+		out.Policy.Problem, out.Policy.Unannounced = g.store.Problems()
 	}
 	if g.gossip != nil {
 		gs := g.gossip.members.Status()
@@ -145,7 +153,10 @@ func (g *gateway) detail() health.Detail {
 	now, s := time.Now(), g.follower.State()
 	d := health.Detail{
 		Version: telemetry.Version(), Gateway: g.cfg.Name, Boundary: string(g.cfg.Boundary), Region: string(g.cfg.Region),
-		PolicySerial: s.AppliedSerial, Targets: g.healthTargets(now),
+		PolicySerial: s.AppliedSerial, Targets: g.healthTargets(now), Connected: s.Connected, Unkept: s.Unkept,
+	}
+	if g.store != nil {
+		d.Problem, _ = g.store.Problems()
 	}
 	if !s.AppliedAt.IsZero() {
 		d.PolicyAge = now.Sub(s.AppliedAt)

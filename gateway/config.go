@@ -66,7 +66,10 @@ type Policy struct {
 	Etcd        *Etcd    `yaml:"etcd"`
 	TrustedKeys []string `yaml:"trustedKeys"` // ed25519:<base64>, of whom a policy may be signed
 	CacheDir    string   `yaml:"cacheDir"`    // for the last good policy; default /var/lib/stampgate
-	File        string   `yaml:"file"`
+	// AcceptOlder is the serial of a policy below the highest that was followed here
+	// which may be served all the same. It stands for one start, not for good.
+	AcceptOlder uint64 `yaml:"acceptOlder"`
+	File        string `yaml:"file"`
 }
 
 // Etcd is the boundary's etcd.

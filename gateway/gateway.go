@@ -160,7 +160,7 @@ func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
 		if fc.Verifier, err = signing.NewVerifier(keys); err != nil {
 			return err
 		}
-		fc.CacheDir = g.cfg.Policy.CacheDir
+		fc.CacheDir, fc.AcceptOlder = g.cfg.Policy.CacheDir, g.cfg.Policy.AcceptOlder
 		if err := os.MkdirAll(fc.CacheDir, 0o700); err != nil {
 			// Serving does not need it; the next start without etcd will.
 			g.log.Error().Err(err).Msg("policy.cacheDir cannot be made: the last good policy will not be kept")

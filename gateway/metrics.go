@@ -16,7 +16,7 @@ import (
 type collector struct {
 	gateway *gateway
 
-	gate, breaker, identity, missing, retired, forbidden, model, inFlight, serial, refused, draining *prometheus.Desc
+	gate, breaker, identity, missing, retired, forbidden, model, inFlight, serial, refused, draining, connected, kept *prometheus.Desc
 }
 
 func newCollector(g *gateway) *collector {
@@ -38,6 +38,8 @@ func newCollector(g *gateway) *collector {
 		inFlight:  target("in_flight_requests", "Requests of this gateway that run on the target."),
 		serial:    own("policy_serial", "Serial of the policy in force; 0 = none."),
 		refused:   own("policy_refused_serial", "Serial of the newest policy that was refused; 0 = none."),
+		connected: own("policy_connected", "1 while the source of policies is heard."),
+		kept:      own("policy_kept", "1 while all that is followed is on disk, with room for the next policy."),
 		draining:  own("draining", "1 while the gateway takes no new work."),
 	}
 }
@@ -64,6 +66,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	s := c.gateway.follower.State()
 	gauge(c.serial, float64(s.AppliedSerial))
 	gauge(c.refused, float64(s.RefusedSerial))
+	gauge(c.connected, oneIf(s.Connected))
+	gauge(c.kept, oneIf(s.Unkept == ""))
 	gauge(c.draining, oneIf(c.gateway.isDraining()))
 }
 

@@ -56,6 +56,7 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 		g.log.Error().Err(err).Msg("cached policy not used")
 	}
 	parts.Go(func() error { return g.store.Watch(work, g.cfg.Boundary, g.follower) })
+	parts.Go(func() error { g.follower.KeepTrying(work); return nil })
 	parts.Go(func() error { return g.watchDigests(work) })
 	parts.Go(func() error { g.writeDigest(work); return nil })
 	parts.Go(func() error {
@@ -113,13 +114,17 @@ func (g *gateway) watchHealth(ctx context.Context) {
 func (g *gateway) presence() store.Presence {
 	s := g.follower.State()
 	summary := g.machine.Summary()
-	return store.Presence{
+	p := store.Presence{
 		Gateway: g.cfg.Name, Region: g.cfg.Region, Version: telemetry.Version(),
 		AppliedSerial: s.AppliedSerial, AppliedDigest: s.AppliedDigest,
-		RefusedSerial: s.RefusedSerial, RefusedReason: s.RefusedReason,
+		RefusedSerial: s.RefusedSerial, RefusedReason: s.RefusedReason, Unkept: s.Unkept,
 		Health: summary.Ready.String(), Draining: g.isDraining(), Started: g.started.UTC(),
 		URL: g.address.URL, AdminURL: g.address.AdminURL,
 	}
+	if s.SeenSerial > s.AppliedSerial {
+		p.HighestSerial = s.SeenSerial
+	}
+	return p
 }
 
 // drain is the written order of a stop: see lifecycle.Drain. One that had to cut

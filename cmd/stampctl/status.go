@@ -137,6 +137,9 @@ func stateOf(gw client.Gateway, current *client.Publication) (text string, look 
 	if gw.RefusedSerial > gw.AppliedSerial {
 		parts = append(parts, fmt.Sprintf("refused policy %d: %s", gw.RefusedSerial, orDash(gw.RefusedReason)))
 	}
+	if gw.Unkept != "" {
+		parts = append(parts, "not on disk: "+gw.Unkept)
+	}
 	switch {
 	case current == nil || gw.Current:
 	case gw.AppliedSerial == 0:

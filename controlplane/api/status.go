@@ -86,7 +86,7 @@ func gatewayOf(p store.Presence, current *client.Publication) client.Gateway {
 	return client.Gateway{
 		Name: p.Gateway, Region: p.Region, Version: p.Version,
 		AppliedSerial: p.AppliedSerial, AppliedDigest: p.AppliedDigest,
-		RefusedSerial: p.RefusedSerial, RefusedReason: p.RefusedReason,
+		RefusedSerial: p.RefusedSerial, RefusedReason: p.RefusedReason, Unkept: p.Unkept,
 		Current: current != nil && p.AppliedSerial == current.Serial && p.AppliedDigest == current.Digest,
 		Health:  p.Health, Draining: p.Draining, Started: p.Started, URL: p.URL, AdminURL: p.AdminURL, Extra: p.Extra,
 	}

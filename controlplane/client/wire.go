@@ -72,6 +72,7 @@ type Gateway struct {
 	AppliedDigest string       `json:"appliedDigest,omitempty"`
 	RefusedSerial uint64       `json:"refusedSerial,omitempty"`
 	RefusedReason string       `json:"refusedReason,omitempty"`
+	Unkept        string       `json:"unkept,omitempty"` // what its disk does not take: a cold start would refuse to serve
 	// Current: it follows the policy in force.
 	Current  bool                       `json:"current"`
 	Health   string                     `json:"health,omitempty"`

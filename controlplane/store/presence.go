@@ -33,11 +33,15 @@ type Presence struct {
 	AppliedDigest string       `json:"appliedDigest,omitempty"`
 	RefusedSerial uint64       `json:"refusedSerial,omitempty"`
 	RefusedReason string       `json:"refusedReason,omitempty"`
-	Health        string       `json:"health,omitempty"` // pass, warn, fail
-	Draining      bool         `json:"draining,omitempty"`
-	Started       time.Time    `json:"started,omitzero"`
-	URL           string       `json:"url,omitempty"`
-	AdminURL      string       `json:"adminUrl,omitempty"`
+	// HighestSerial is the highest that it ever followed, if that is not the applied
+	// one: it follows nothing below.
+	HighestSerial uint64    `json:"highestSerial,omitempty"`
+	Unkept        string    `json:"unkept,omitempty"` // what its disk does not take
+	Health        string    `json:"health,omitempty"` // pass, warn, fail
+	Draining      bool      `json:"draining,omitempty"`
+	Started       time.Time `json:"started,omitzero"`
+	URL           string    `json:"url,omitempty"`
+	AdminURL      string    `json:"adminUrl,omitempty"`
 	// Extra is for what others add: it is stored and listed as it is.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }

@@ -281,9 +281,10 @@ func (s *Store) lookAhead(ctx context.Context, p *publication, now standing) err
 	}
 	p.ahead, p.aheadBy = 0, ""
 	for _, g := range all {
+		follows := max(g.AppliedSerial, g.HighestSerial)
 		other := now.current != nil && g.AppliedSerial == now.current.Serial && g.AppliedDigest != "" && g.AppliedDigest != now.current.Digest
-		if (g.AppliedSerial > now.serial() || other) && g.AppliedSerial > p.ahead {
-			p.ahead, p.aheadBy = g.AppliedSerial, clip(g.Gateway, 60)
+		if (follows > now.serial() || other) && follows > p.ahead {
+			p.ahead, p.aheadBy = follows, clip(g.Gateway, 60)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,8 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/google/renameio/v2"
+	"strings"
+	"time"
 
 	"github.com/stampgate/stampgate/controlplane/store"
 )
@@ -32,26 +33,38 @@ type sealed struct {
 }
 
 // Load puts the cached policy and orders in force. It returns nil when there is
-// no cache; any error means that what lies there is not fit for use.
+// no cache; any error means that what lies there is not fit for use, or that it is
+// older than what was followed before: see Config.AcceptOlder.
 func (f *Follower) Load() error {
 	if f.cfg.CacheDir == "" || f.cfg.Verifier == nil {
 		return nil
 	}
-	return errors.Join(f.loadPolicy(), f.loadOrders())
+	err := errors.Join(f.loadPolicy(), f.loadOrders())
+	f.advancing.Lock()
+	defer f.advancing.Unlock()
+	if now := f.Snapshot(); now != nil && f.seen < now.Serial() { // of an older program
+		f.noteSeen(now.Serial())
+		f.unkeptSeen = true
+	}
+	f.keep() // room for what comes next
+	return err
 }
 
 func (f *Follower) loadPolicy() error {
+	f.advancing.Lock()
+	defer f.advancing.Unlock()
+	seen, damaged := f.readSeen()
+	f.noteSeen(seen)
 	var e store.Envelope
 	found, err := f.read(policyFile, &e)
 	if err != nil || !found {
-		return err
+		return errors.Join(err, damaged)
 	}
-	f.advancing.Lock()
-	defer f.advancing.Unlock()
 	if err := f.advance(e, true); err != nil {
-		return fmt.Errorf("cached policy: %w", err)
+		f.set(func(s *State) { s.RefusedSerial, s.RefusedReason = e.Serial, reason(err) })
+		return errors.Join(fmt.Errorf("cached policy: %w", err), damaged)
 	}
-	return nil
+	return damaged
 }
 
 func (f *Follower) loadOrders() error {
@@ -60,12 +73,85 @@ func (f *Follower) loadOrders() error {
 	if err != nil || !found {
 		return err
 	}
-	f.Orders(orders)
+	good := f.verified(orders)
+	f.enforcing.Lock()
+	defer f.enforcing.Unlock()
+	f.enforce(good, time.Now())
 	return nil
 }
 
-func (f *Follower) saveEnvelope(e store.Envelope) error   { return f.write(policyFile, e) }
-func (f *Follower) saveOrders(orders []store.Order) error { return f.write(ordersFile, orders) }
+// keep writes the policy in force and the orders down, as far as they are not, and
+// shows what the disk does not take. The caller holds advancing.
+func (f *Follower) keep() {
+	var errs []error
+	if f.unkept != nil {
+		if err := f.write(policyFile, f.unkept); err != nil {
+			errs = append(errs, fmt.Errorf("policy %d is in force but not on disk, so that a start without etcd would refuse what is there: %w", f.unkept.Serial, err))
+		} else {
+			f.unkept = nil
+		}
+	}
+	if f.unkeptOrders != nil {
+		if err := f.write(ordersFile, *f.unkeptOrders); err != nil {
+			errs = append(errs, fmt.Errorf("the orders in force are not on disk: %w", err))
+		} else {
+			f.unkeptOrders = nil
+		}
+	}
+	if f.unkeptSeen {
+		if err := f.writeSeen(f.seen); err != nil {
+			errs = append(errs, fmt.Errorf("serial %d is not noted: %w", f.seen, err))
+		} else {
+			f.unkeptSeen = false
+		}
+	}
+	errs = append(errs, f.reserve())
+	f.room(errors.Join(errs...))
+}
+
+// room shows what is wrong with keeping policies on disk, if anything is.
+func (f *Follower) room(err error) {
+	text := ""
+	if err != nil {
+		text = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	f.mu.Lock()
+	before := f.state.Unkept
+	f.state.Unkept = text
+	f.mu.Unlock()
+	if before == text {
+		return
+	}
+	f.Touch()
+	if err != nil {
+		f.cfg.Log.Error().Str("reason", text).Msg("what is followed is not kept on disk")
+		return
+	}
+	f.cfg.Log.Info().Msg("what is followed is kept on disk again")
+}
+
+// keepAgain is how often a disk that did not take something is tried again.
+const keepAgain = 5 * time.Second
+
+// KeepTrying writes down what the disk did not take, until ctx ends.
+func (f *Follower) KeepTrying(ctx context.Context) {
+	tick := time.NewTicker(keepAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if f.State().Unkept == "" {
+			continue
+		}
+		f.advancing.Lock()
+		f.keep()
+		f.advancing.Unlock()
+	}
+}
+
 func (f *Follower) path(name string) (path string, use bool) {
 	return filepath.Join(f.cfg.CacheDir, name), f.cfg.CacheDir != ""
 }
@@ -118,7 +204,7 @@ func (f *Follower) write(name string, value any) error {
 	if err := os.MkdirAll(f.cfg.CacheDir, 0o700); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	if err := renameio.WriteFile(path, text, 0o600); err != nil {
+	if err := f.replace(path, text); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
 	return nil

@@ -28,6 +28,9 @@ type Config struct {
 	Local    geo.Residency     // the gateway's own limits; its Boundary is the boundary
 	Verifier *signing.Verifier // nil: policies come from a file, unsigned
 	CacheDir string            // "": nothing is kept on disk
+	// AcceptOlder is the one serial below the highest that was ever followed which may
+	// be put in force all the same: an operator's word. 0: none.
+	AcceptOlder uint64
 	// Advance is called with each new snapshot before requests see it, so that
 	// state for its targets exists.
 	Advance func(*policy.Snapshot)
@@ -43,6 +46,14 @@ type Follower struct {
 	changed chan struct{} // signalled after every change of State
 
 	advancing sync.Mutex // orders whole advances; requests never take it
+	// Guarded by advancing:
+	disk disk
+	seen uint64 // the highest serial that was followed
+	// In force and not on disk:
+	unkept       *store.Envelope
+	unkeptSeen   bool // seen
+	unkeptOrders *[]store.Order
+
 	enforcing sync.Mutex // orders what Ordered is told; requests never take it
 
 	mu     sync.Mutex // guards state and orders; never held across a call out
@@ -58,13 +69,15 @@ type State struct {
 	FromDisk      bool      // what is in force came from the cache
 	RefusedSerial uint64
 	RefusedReason string // "" when nothing newer was refused
+	SeenSerial    uint64 // the highest that was ever followed, as far as is known
+	Unkept        string // what the disk does not take, in words; "" if all is kept
 	Connected     bool   // the source was heard and is not known to be silent
 	Orders        []store.Order
 }
 
 // New returns a follower with no policy in force. It does no I/O.
 func New(cfg Config) *Follower {
-	return &Follower{cfg: cfg, changed: make(chan struct{}, 1)}
+	return &Follower{cfg: cfg, changed: make(chan struct{}, 1), disk: systemDisk()}
 }
 
 // Snapshot returns the policy in force, or nil.
@@ -94,11 +107,11 @@ func (f *Follower) Policy(e store.Envelope) {
 		f.refuse(e.Serial, err)
 		return
 	}
-	if err := f.saveEnvelope(e); err != nil {
-		// The policy is in force all the same; a restart without etcd would go
-		// back to the one before it, which must not pass unseen.
-		f.cfg.Log.Error().Err(err).Uint64("serial", e.Serial).Msg("policy not kept on disk")
-	}
+	// It is in force before it is on disk: a right that is withdrawn must not wait for
+	// a disk that hangs. What the disk does not take is shown.
+	f.noteSeen(max(f.seen, e.Serial))
+	f.unkept, f.unkeptSeen = &e, true
+	f.keep()
 }
 
 // advance verifies, compiles and puts in force. All that can fail comes before
@@ -110,6 +123,10 @@ func (f *Follower) advance(e store.Envelope, fromDisk bool) error {
 	source, err := e.OpenVerified(f.cfg.Local.Boundary, f.cfg.Verifier)
 	if err != nil {
 		return err
+	}
+	if e.Serial < f.seen && e.Serial != f.cfg.AcceptOlder {
+		return fmt.Errorf("serial %d is older than %d, which this gateway has followed: it may let in what was shut out since. "+
+			"Publish again (the control plane takes a higher serial), or set policy.acceptOlder: %d in the gateway's configuration if it may be served", e.Serial, f.seen, e.Serial)
 	}
 	return f.apply(source, version{e.Serial, e.Digest, fromDisk})
 }
@@ -145,6 +162,13 @@ func (f *Follower) apply(source []byte, v version) error {
 	return nil
 }
 
+func (f *Follower) noteSeen(serial uint64) {
+	f.seen = serial
+	f.mu.Lock()
+	f.state.SeenSerial = serial
+	f.mu.Unlock()
+}
+
 // inForce recognises a replay, and forgets a refusal once the source shows what
 // is in force again.
 func (f *Follower) inForce(e store.Envelope) bool {
@@ -169,12 +193,17 @@ func (f *Follower) PolicyInvalid(serial uint64, err error) {
 const reasonLimit = 500
 
 func (f *Follower) refuse(serial uint64, err error) {
-	reason := err.Error()
-	if len(reason) > reasonLimit {
-		reason = reason[:reasonLimit] + "…"
+	why := reason(err)
+	f.set(func(s *State) { s.RefusedSerial, s.RefusedReason = serial, why })
+	f.cfg.Log.Error().Uint64("serial", serial).Str("reason", why).Msg("policy refused, the last good one stays")
+}
+
+func reason(err error) string {
+	text := err.Error()
+	if len(text) > reasonLimit {
+		text = text[:reasonLimit] + "…"
 	}
-	f.set(func(s *State) { s.RefusedSerial, s.RefusedReason = serial, reason })
-	f.cfg.Log.Error().Uint64("serial", serial).Str("reason", reason).Msg("policy refused, the last good one stays")
+	return text
 }
 
 // Orders implements store.Handler: those that are signed for this boundary
@@ -185,9 +214,10 @@ func (f *Follower) Orders(all []store.Order) {
 	f.enforcing.Lock()
 	f.enforce(good, time.Now())
 	f.enforcing.Unlock()
-	if err := f.saveOrders(good); err != nil {
-		f.cfg.Log.Error().Err(err).Msg("orders not kept on disk")
-	}
+	f.advancing.Lock()
+	defer f.advancing.Unlock()
+	f.unkeptOrders = &good
+	f.keep()
 }
 
 func (f *Follower) verified(all []store.Order) []store.Order {

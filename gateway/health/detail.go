@@ -14,6 +14,9 @@ type Detail struct {
 
 	PolicySerial uint64
 	PolicyAge    time.Duration // since it came into force
+	Connected    bool          // where policies come from is heard
+	Problem      string        // why not
+	Unkept       string        // what is followed and the disk does not take
 
 	Targets []Target
 	// Gossip is nil where there is none.
@@ -85,6 +88,8 @@ func detailAnswer(p *published, stamp bool, code int, d Detail) *answer {
 	}
 	doc.Checks["policy:serial"] = []check{{ObservedValue: d.PolicySerial, Status: loaded, Time: now}}
 	doc.Checks["policy:age"] = []check{{ObservedValue: d.PolicyAge.Seconds(), ObservedUnit: "s", Status: loaded, Time: now}}
+	doc.Checks["policy:source"] = []check{{ObservedValue: d.Connected, Status: warnIf(!d.Connected), Output: d.Problem, Time: now}}
+	doc.Checks["policy:kept"] = []check{{ObservedValue: d.Unkept == "", Status: warnIf(d.Unkept != ""), Output: d.Unkept, Time: now}}
 	for _, r := range s.Routes {
 		doc.Checks[r.Name+":availability"] = []check{{
 			Status: r.Status, Output: r.Availability.String(), Required: new(r.Required), Time: now,
@@ -99,6 +104,13 @@ func detailAnswer(p *published, stamp bool, code int, d Detail) *answer {
 		doc.Checks["gossip:dropped"] = []check{{ObservedValue: d.Gossip.Dropped, ObservedUnit: "messages", Status: Pass, Time: now}}
 	}
 	return newAnswer(code, healthJSON, doc.encode())
+}
+
+func warnIf(yes bool) Status {
+	if yes {
+		return Warn
+	}
+	return Pass
 }
 
 func targetCheck(t Target, now string) check {

@@ -32,6 +32,7 @@ func restoredContract(t *testing.T, b *bench) {
 		}
 		b.says(t, store.Presence{Region: "r", Gateway: "ahead", AppliedSerial: 9})
 		b.says(t, store.Presence{Region: "r", Gateway: "less-ahead", AppliedSerial: 5})
+		b.says(t, store.Presence{Region: "r", Gateway: "serves-nothing", HighestSerial: 8})
 		env := b.publish(t, "three")
 		if env.Serial != 10 || !strings.Contains(env.Note, "ahead") || !strings.Contains(env.Note, "3 to 9") {
 			t.Errorf("serial %d, note %q; want 10, and why", env.Serial, env.Note)
