@@ -72,16 +72,11 @@ func (g *gateway) writeDigest(ctx context.Context) {
 // ownDigest sums up what the stamp knows: this gateway's evidence and its peers'.
 func (g *gateway) ownDigest(now time.Time) digest {
 	d := digest{Gateway: g.cfg.Name, Targets: []digestTarget{}}
-	for _, t := range g.registry.Status(now) {
-		if t.Region != g.cfg.Region {
-			continue
-		}
-		d.Load.InFlight += t.InFlight + t.PeerInFlight
-		if t.Gate == 0 && t.Breaker == breaker.Closed && t.PeersOpen == 0 {
-			continue
-		}
+	known := g.registry.Cautions(now, g.cfg.Region)
+	d.Load.InFlight = known.InFlight
+	for _, t := range known.Targets {
 		out := digestTarget{Origin: t.Key.Origin, Deployment: t.Key.Deployment, GateMS: t.Gate.Milliseconds()}
-		if t.Breaker != breaker.Closed || t.PeersOpen > 0 {
+		if t.Fails {
 			out.Breaker = breaker.Open.String()
 		}
 		d.Targets = append(d.Targets, out)

@@ -88,6 +88,7 @@ type gateway struct {
 	// listening: the policy of before was read and the listeners are open.
 	listening atomic.Bool
 	ordered   atomic.Pointer[orders]
+	routes    routesSeen
 	ready     sync.Once
 
 	descriptors     descriptor.Plan

@@ -3,10 +3,13 @@ package gateway
 import (
 	"errors"
 	"net"
+	"sync"
 	"time"
 
+	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
@@ -45,7 +48,7 @@ func (g *gateway) takeOrders(all []store.Order) {
 func (g *gateway) isDraining() bool { return g.draining.Load() || g.ordered.Load().gateway }
 
 // observe is what the health machine looks at, twice a second. It asks nobody
-// outside this process.
+// outside this process. The caller holds routes.mu.
 func (g *gateway) observe(now time.Time) health.Inputs {
 	in := health.Inputs{
 		Now: now, Draining: g.isDraining(), RegionDrained: g.ordered.Load().region,
@@ -59,19 +62,57 @@ func (g *gateway) observe(now time.Time) health.Inputs {
 	if rules, ok := s.Stamp(g.cfg.Region); ok {
 		in.Choice = rules.Health
 	}
-	for r := range s.Routes() {
-		in.Routes = append(in.Routes, health.Route{
-			Name: r.Name, Required: r.Required, Availability: g.availability(now, s, r),
-		})
-	}
+	in.Routes, in.SameRoutes = g.routes.look(g, now, s)
 	return in
+}
+
+// routesSeen is what the last evaluation found of the routes. While nothing
+// happens only those are looked at again that could get better by themselves.
+type routesSeen struct {
+	mu       sync.Mutex // orders evaluations, and guards the fields below
+	policy   *policy.Snapshot
+	compiled []*policy.CompiledRoute
+	routes   []health.Route
+	troubled []int // in routes: those to look at, which their own region does not serve
+}
+
+// look returns the routes and whether they are as they were. The caller holds mu.
+func (l *routesSeen) look(g *gateway, now time.Time, s *policy.Snapshot) (routes []health.Route, same bool) {
+	quiet := g.registry.Quiet(targets.ForHealth)
+	if same = quiet && l.policy == s; !same {
+		l.read(s)
+	}
+	left := l.troubled[:0]
+	for _, i := range l.troubled {
+		a := g.availability(now, s, l.compiled[i])
+		if a != l.routes[i].Availability {
+			l.routes[i].Availability, same = a, false
+		}
+		if a != health.OwnAvailable {
+			left = append(left, i)
+		}
+	}
+	l.troubled = left
+	return l.routes, same
+}
+
+// read begins anew: every route is to be looked at.
+func (l *routesSeen) read(s *policy.Snapshot) {
+	l.policy, l.compiled, l.routes, l.troubled = s, l.compiled[:0], l.routes[:0], l.troubled[:0]
+	for r := range s.Routes() {
+		l.troubled = append(l.troubled, len(l.routes))
+		l.compiled = append(l.compiled, r)
+		l.routes = append(l.routes, health.Route{Name: r.Name, Required: r.Required})
+	}
 }
 
 // evaluate takes one look at the gateway's health, and says so once when
 // requests are served from now on: /health/ready agrees by then.
 func (g *gateway) evaluate(now time.Time) {
 	before := g.machine.Summary()
+	g.routes.mu.Lock()
 	g.machine.Evaluate(g.observe(now))
+	g.routes.mu.Unlock()
 	if after := g.machine.Summary(); before.Ready != after.Ready || before.Stamp != after.Stamp || before.Draining != after.Draining {
 		g.follower.Touch() // presence tells it
 	}

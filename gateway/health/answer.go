@@ -29,13 +29,57 @@ func statusAnswer(s Status) *answer {
 	return newAnswer(code(s), healthJSON, []byte(`{"status":"`+s.String()+`"}`+"\n"))
 }
 
-// stampAnswer is the stamp's document for anyone: its status and each route's.
+// routesShown bounds how many routes the document for anyone names: with more
+// than that it names the worst, and counts.
+const routesShown = 20
+
+// stampAnswer is the stamp's document for anyone: its status and each route's, or
+// those of the routes that are not well, and how many there are of each status.
 func stampAnswer(s Summary) *answer {
-	doc := document{Status: s.Stamp, Checks: make(map[string][]check, len(s.Routes))}
-	for _, r := range s.Routes {
+	doc := document{Status: s.Stamp, Checks: make(map[string][]check, min(len(s.Routes), routesShown+3))}
+	for _, r := range worst(s.Routes) {
 		doc.Checks[r.Name+":availability"] = []check{{Status: r.Status}}
 	}
+	if len(s.Routes) > routesShown {
+		var count [Pass + 1]int
+		for _, r := range s.Routes {
+			count[r.Status]++
+		}
+		for status, n := range count {
+			doc.Checks["routes:"+Status(status).String()] = []check{{ObservedValue: n, ObservedUnit: "routes", Status: countStatus(Status(status), n)}}
+		}
+	}
 	return newAnswer(code(s.Stamp), healthJSON, doc.encode())
+}
+
+// countStatus is that of a count: no route that fails is no fault.
+func countStatus(s Status, n int) Status {
+	if n == 0 {
+		return Pass
+	}
+	return s
+}
+
+// worst returns all routes where they are few, else those that are not well, the
+// required and the failing first, as many as are shown.
+func worst(all []RouteSummary) []RouteSummary {
+	if len(all) <= routesShown {
+		return all
+	}
+	var out []RouteSummary
+	for _, required := range [...]bool{true, false} {
+		for s := Fail; s < Pass; s++ {
+			for _, r := range all {
+				if len(out) == routesShown {
+					return out
+				}
+				if r.Required == required && r.Status == s {
+					out = append(out, r)
+				}
+			}
+		}
+	}
+	return out
 }
 
 func code(s Status) int {

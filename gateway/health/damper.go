@@ -67,6 +67,10 @@ func (d *damper) next(now time.Time, s Status, patient bool) {
 	}
 }
 
+// rests reports whether it shows what it saw last, so that seeing it again changes
+// nothing.
+func (d *damper) rests() bool { return d.decided && d.shown == d.was && d.against == 0 }
+
 func (d *damper) fall(now time.Time) {
 	if !d.rose.IsZero() && now.Sub(d.rose) <= flapWithin {
 		d.doubled++

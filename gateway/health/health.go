@@ -104,6 +104,8 @@ type Inputs struct {
 	RegionDrained bool
 	// Routes are all routes of the policy. The slice is not kept.
 	Routes []Route
+	// SameRoutes: they are as at the last evaluation.
+	SameRoutes bool
 	// Choice is the policy's for this stamp.
 	Choice policy.StampHealth
 }

@@ -20,6 +20,8 @@ type Machine struct {
 	last    Inputs // without Routes
 	began   bool   // a policy has been in force
 	drained bool   // by Drain; for good
+	// settled: the same inputs once more would change nothing but the time.
+	settled bool
 
 	// words holds the document of each Status that says nothing more.
 	words [Pass + 1]*answer
@@ -94,6 +96,12 @@ func (m *Machine) Run(ctx context.Context, observe func(now time.Time) Inputs) {
 func (m *Machine) Evaluate(in Inputs) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.settled && in.SameRoutes && m.asBefore(&in) {
+		p := *m.now.Load()
+		m.last.Now, p.at = in.Now, in.Now
+		m.now.Store(&p)
+		return
+	}
 	if in.Policy != m.last.Policy {
 		m.stamp.forget()
 		for _, r := range m.routes {
@@ -114,8 +122,29 @@ func (m *Machine) Evaluate(in Inputs) {
 	m.began = m.began || in.PolicyLoaded
 	m.last = in
 	m.last.Routes = nil
+	m.settled = m.rests(&in)
 	m.force()
 	m.publish()
+}
+
+// asBefore compares what is not about routes.
+func (m *Machine) asBefore(in *Inputs) bool {
+	return !m.drained && in.PolicyLoaded == m.last.PolicyLoaded && in.Policy == m.last.Policy &&
+		in.CredentialsUsable == m.last.CredentialsUsable && in.Draining == m.last.Draining &&
+		in.RegionDrained == m.last.RegionDrained && in.Choice == m.last.Choice
+}
+
+// rests reports whether every damper shows what it sees, and nothing is forced.
+func (m *Machine) rests(in *Inputs) bool {
+	if m.drained || in.Draining || in.RegionDrained || !in.PolicyLoaded || !m.ready.rests() || !m.stamp.rests() {
+		return false
+	}
+	for _, r := range m.routes {
+		if !r.rests() {
+			return false
+		}
+	}
+	return true
 }
 
 // Drain fails readiness and the stamp now, and for good.

@@ -211,8 +211,12 @@ func (u *upstreams) close() {
 const idleClosedEvery = time.Second
 
 // closeIdle closes what every pool keeps, because this machine lacks descriptors
-// or ports, and reports whether it did: not when it has just done so.
+// or ports, and reports whether it did: not when it has just done so, or where no
+// connection is open.
 func (u *upstreams) closeIdle() bool {
+	if u.dialer.Slots.Used() == 0 {
+		return false
+	}
 	now, last := time.Now().UnixNano(), u.idleClosed.Load()
 	if now-last < int64(idleClosedEvery) || !u.idleClosed.CompareAndSwap(last, now) {
 		return false

@@ -18,6 +18,7 @@ type drains struct {
 // not used by other regions' stamps, while its own stamp still serves what
 // arrives.
 func (r *Registry) SetDrained(backends map[string]bool, regions map[geo.RegionID]bool) {
+	defer r.stir()
 	if len(backends) == 0 && len(regions) == 0 {
 		r.drains.Store(nil)
 		return

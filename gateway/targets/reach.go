@@ -101,6 +101,7 @@ func (r *Registry) SetProbed(origins []string) {
 		known[origin] = rc
 	}
 	r.reaches.known = known
+	r.stir()
 }
 
 // Probed records how a probe of an endpoint ended, which has the targets given:
@@ -121,6 +122,7 @@ func (r *Registry) Probed(now time.Time, keys []policy.Key, failure string) {
 		rc.answered(r.since(now))
 	} else {
 		rc.fails(r.since(now), failure, doubted)
+		defer r.stir() // a success makes nothing worse
 	}
 	r.reaches.known[keys[0].Origin] = rc
 }

@@ -25,6 +25,12 @@ type Registry struct {
 
 	reaches reaches // what probes know, for health alone
 
+	stirred  atomic.Uint32            // for whom something may have changed: bits of Watcher
+	told     atomic.Bool              // the last Export had something to tell
+	heard    atomic.Bool              // the last ApplyRemote had something to say
+	doubts   atomic.Bool              // others\' word keeps some target back
+	cautions atomic.Pointer[Cautions] // the last, if it holds as long as nothing is stirred
+
 	mu sync.Mutex // serialises changes of view; never held across a call out
 }
 
@@ -76,6 +82,7 @@ func (r *Registry) Advance(s *policy.Snapshot) {
 		next.budgets[route.Name] = b
 	}
 	r.view.Store(next)
+	r.stir()
 }
 
 // since turns a moment into nanoseconds after the registry was made. Both carry

@@ -14,6 +14,10 @@ import (
 // that fell silent must not keep a target back, nor count requests as in flight.
 const remoteFor = 10 * time.Second
 
+// successFor is how long a success is told. What it disproves at others is over by
+// then, and a target that nobody uses has nothing to tell.
+const successFor = 10 * time.Minute
+
 // An Observation is what one gateway has seen of one target itself. It holds
 // durations and counts, no moment, so that nobody's clock matters but one's own.
 type Observation struct {
@@ -42,20 +46,27 @@ func (o Observation) idle() bool {
 // is anything to tell, in the order of their keys. Nothing learned from others
 // is among them: gossip must not hear its own echo.
 func (r *Registry) Export(now time.Time) []Observation {
+	if r.Quiet(ForGossip) && !r.told.Load() {
+		return nil // what there was to tell is over, and time alone adds nothing
+	}
 	var all []Observation
 	at := r.since(now)
 	for _, st := range r.view.Load().states {
+		if st.untouched() {
+			continue
+		}
 		if o := st.observation(now, at); !o.idle() {
 			all = append(all, o)
 		}
 	}
+	r.told.Store(len(all) > 0)
 	slices.SortFunc(all, func(a, b Observation) int { return compareKeys(a.Key, b.Key) })
 	return all
 }
 
 func (st *state) observation(now time.Time, at int64) Observation {
 	o := Observation{Key: st.key, InFlight: int(st.inFlight.Load()), FirstByte: st.firstByte(at)}
-	if last := st.succeeded.Load(); last != never {
+	if last := st.succeeded.Load(); last != never && at-last < int64(successFor) {
 		o.HasSuccess, o.SuccessAge = true, max(0, time.Duration(at-last))
 	}
 	st.mu.Lock()
@@ -104,6 +115,10 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 		testUntil      int64
 		gates          []Observation
 	}
+	if spoke := r.heard.Swap(len(all) > 0); !spoke && len(all) == 0 && !r.doubts.Load() {
+		return // nobody has anything to say, and nobody had
+	}
+	defer r.stir()
 	at := r.since(now)
 	sums := make(map[policy.Key]*sum)
 	for _, o := range all {
@@ -169,6 +184,10 @@ type Hint struct {
 // ApplyHint takes in what other stamps say of their own regions' targets. It can
 // only add caution, as ApplyRemote does, and it expires.
 func (r *Registry) ApplyHint(now time.Time, hints []Hint) {
+	if len(hints) == 0 && !r.doubts.Load() {
+		return
+	}
+	defer r.stir()
 	at := r.since(now)
 	v := r.view.Load()
 	for _, h := range hints {
@@ -190,9 +209,11 @@ func (r *Registry) ApplyHint(now time.Time, hints []Hint) {
 
 // doubt works out, for each route, which targets the others' evidence keeps back.
 func (r *Registry) doubt(v *view, at int64) {
+	doubts := false
 	for _, p := range v.plans {
-		p.doubt(at)
+		doubts = p.doubt(at) || doubts
 	}
+	r.doubts.Store(doubts)
 }
 
 // A suspicion is what others say of a target, as far as it adds to what is known
@@ -207,8 +228,9 @@ type suspicion struct {
 // doubt keeps back at most half of the route's targets (of one: that one), those
 // first of which most peers say that they fail or are throttled. What is kept back
 // is still tested, and a target that is said to fail is taken when no other is
-// left, so that no evidence from outside ends the service.
-func (p *plan) doubt(at int64) {
+// left, so that no evidence from outside ends the service. It reports whether there
+// is any.
+func (p *plan) doubt(at int64) bool {
 	var found []suspicion
 	for i := range p.tiers {
 		t := &p.tiers[i]
@@ -237,6 +259,7 @@ func (p *plan) doubt(at int64) {
 		t.doubted[s.index].Store(s.failing)
 		t.claimed[s.index].Store(s.gated)
 	}
+	return len(found) > 0
 }
 
 // suspicion returns what others say of the target.

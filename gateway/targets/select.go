@@ -319,6 +319,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 	s.attempts++
 	s.forced = got.forced()
 	s.addTried(st)
+	s.reg.stir()
 	ticket := Ticket{
 		Target: t.targets[j], Passive: t.passive, Tier: tierIndex,
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,

@@ -102,6 +102,7 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 	if st == nil || t.done {
 		return
 	}
+	defer t.reg.stir()
 	t.done = true
 	at, answered := st.since(now), t.answered
 	if !answered {
