@@ -31,7 +31,12 @@ func TestAPlanFitsItsLimit(t *testing.T) {
 
 func TestSlotsHoldNoMoreThanTheyHave(t *testing.T) {
 	s := descriptor.NewSlots(2)
-	if !s.Take() || !s.Take() || s.Take() || s.Used() != 2 {
+	for i, want := range []bool{true, true, false} {
+		if got := s.Take(); got != want {
+			t.Errorf("slot %d of 2: %t", i+1, got)
+		}
+	}
+	if s.Used() != 2 {
 		t.Errorf("%d of 2 used", s.Used())
 	}
 	s.Give()

@@ -71,7 +71,7 @@ func (u *upstreams) send(req *http.Request, t *policy.Target, limits sendLimits)
 		return nil, &dialError{err: errors.New("send: the target was not admitted by this boundary's fence")}
 	}
 	pool := u.pool(t)
-	u.following.look(pool)
+	u.following.look(pool) //nolint:contextcheck // a look-up is the pool's affair and outlives the request
 	var used usage
 	ctx := httptrace.WithClientTrace(context.WithValue(req.Context(), connectLimit{}, limits.connect), &httptrace.ClientTrace{
 		GotConn: used.got, GotFirstResponseByte: func() { used.answered.Store(true) },

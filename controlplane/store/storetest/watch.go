@@ -215,7 +215,12 @@ func revokedContract(t *testing.T, b *bench) {
 			return store.Presence{Region: "r", Gateway: "g", AppliedSerial: serial}
 		}, changed)
 	}()
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("announce presence: %v", err)
+		}
+	}()
 	problems := func(want bool) func() bool {
 		return func() bool {
 			watch, presence := s.Problems()
