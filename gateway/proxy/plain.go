@@ -56,7 +56,8 @@ func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 	if a.early.take() {
 		return a.tooLate(kind, body)
 	}
-	a.commit(resp, int64(len(body)), kind)
+	a.credit(kind == targets.Success)
+	a.commit(resp, int64(len(body)))
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)
 	}
@@ -108,7 +109,8 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte) targets.Outcom
 	if a.early.take() {
 		return a.tooLate(kind, head)
 	}
-	a.commit(resp, resp.ContentLength, kind)
+	a.credit(kind == targets.Success)
+	a.commit(resp, resp.ContentLength)
 	if err := a.write(head, true); err != nil {
 		return a.clientGone(err)
 	}

@@ -264,7 +264,11 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 func (x *exchange) nothingLeft(ctx context.Context, v targets.Verdict) Result {
 	r := &x.result
 	switch {
-	case x.costly != nil && (v.Unpaid || ctx.Err() != nil):
+	case x.call.Context.Err() != nil: // the client left, or the gateway ends, while the request waited
+		return x.finish(ctx, targets.Outcome{Kind: targets.Canceled})
+	case ctx.Err() != nil:
+		return x.finish(ctx, targets.Outcome{Kind: targets.OutOfTime})
+	case x.costly != nil && v.Unpaid:
 		return x.finish(ctx, *x.costly)
 	case v.AllThrottled:
 		r.Outcome = OutcomeThrottled

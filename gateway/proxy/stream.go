@@ -91,6 +91,7 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 		r.tail = 0
 	}
 	r.tail += len(p) - whole
+	r.attempt.credit(r.scanner.Verdict() == sse.Good)
 	if !r.open {
 		r.held = append(r.held, p...)
 		switch r.scanner.Verdict() {
@@ -115,11 +116,7 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 // begin passes the opening on, but for the start of an event that is not whole.
 func (r *relay) begin() (targets.Outcome, bool) {
 	r.open = true
-	kind := targets.Success
-	if r.scanner.Error() != nil {
-		kind = targets.Rejected
-	}
-	r.attempt.commit(r.resp, -1, kind)
+	r.attempt.commit(r.resp, -1)
 	whole := len(r.held) - r.tail
 	err := r.attempt.write(r.held[:whole], true)
 	r.held = append(r.held[:0], r.held[whole:]...)

@@ -195,7 +195,9 @@ func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
 		a.result.Outcome, a.result.Aborted = OutcomeClientGone, true
 		return a.clientGone(errClientLost)
 	}
-	a.ticket.Answered(time.Now(), a.firstByte)
+	if a.credit(backend.good); !backend.good {
+		a.ticket.Begun(time.Now()) // a session may last for hours: nobody shall wait for its end
+	}
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
 	kind := s.run(a.call.Context, &a.result)
 	if kind == targets.Success && backend.rejected {

@@ -92,8 +92,8 @@ func (r *Registry) Begin(req Request) Selection {
 // left, or not yet: Wait tells, and else Verdict says what to answer. Every Ticket
 // must be given back by exactly one call of Observe.
 func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
-	if s.attempts == 0 {
-		s.salt = rng.Uint64()
+	if s.salt == 0 {
+		s.salt = rng.Uint64() | 1
 	}
 	s.look(now)
 	if !s.pay() {
@@ -285,8 +285,10 @@ func (s *Selection) take(tierIndex, j int, how admission) (Ticket, bool) {
 	t := &s.plan.tiers[tierIndex]
 	st := t.states[j]
 	// Where the time to wait is over, a full target takes one more scout.
-	scout := s.scouts(st) && how.forced == 0
-	if scout = scout && st.takeRoom(); !scout && s.scouts(st) && how.forced == 0 && s.mayWait() {
+	needs := s.scouts(st) && how.forced == 0
+	scout := needs && st.takeRoom(s.at)
+	if needs && !scout && s.mayWait() {
+		s.stuck = true // another was quicker: its turn comes
 		return Ticket{}, false
 	}
 	if how.forced == 0 && s.at >= st.ownGate.Load() && s.at < st.gatedUntil.Load() {
@@ -324,7 +326,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
 		reg: s.reg, state: st, plan: s.plan, admitted: got, started: s.now, trial: trial, scout: scout,
 		client: s.client, operation: s.req.Operation, tokens: s.req.Tokens, stream: s.req.Stream,
-		ownGate: s.gates < mostGates && !s.large(), token: s.token,
+		large: s.large(), ownGate: s.gates < mostGates && !s.large(), token: s.token,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
 	s.token, s.owes, s.unpaid = budget.Token{}, false, false

@@ -30,6 +30,7 @@ type TargetStatus struct {
 	OtherModel   string        // what answers call their model, if it is not the route's
 	Avoided      bool          // and the target is avoided for it
 	Drained      bool          // by an order on its backend or its region
+	Excluded     bool          // set aside for whatever reason, or nothing has succeeded since
 	Suspect      bool          // its last outcome was a failure
 	PeersOpen    int           // peers whose breaker is not closed
 	Reach        string        // what probes have to do with it, in words; "" if nothing
@@ -38,7 +39,7 @@ type TargetStatus struct {
 
 // Available reports whether a request would be sent to the target.
 func (s TargetStatus) Available() bool {
-	return s.Gate == 0 && s.Breaker != breaker.Open && !s.Missing && !s.Retired && !s.Drained
+	return s.Gate == 0 && s.Breaker == breaker.Closed && !s.Excluded && !s.Drained && !s.Unreachable
 }
 
 // Status returns what is known of each target, in the order of their keys.
@@ -73,6 +74,7 @@ func (st *state) status(now time.Time, at int64) TargetStatus {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.Gate = st.gate.OpensIn(now)
+	s.Excluded = st.unproven.Load() || at < st.outUntil.Load()
 	s.Missing, s.Retired, s.Forbidden = st.says(now, missing), st.says(now, retirement), st.says(now, forbidden)
 	var until time.Time
 	s.Breaker, until, s.ByClient = st.health.Speaks(now)
@@ -255,10 +257,10 @@ func (s *Selection) explain(i, j int) Explanation {
 	}
 	class := int(s.class(t, j))
 	switch {
-	case class >= int(ramping):
-		e.Order = 1 + (class-int(ramping)+1)*len(s.plan.tiers)*int(ramping) + i
+	case class >= int(tried): // only when no tier has a better one
+		e.Order = 1 + (class-int(tried)+1)*len(s.plan.tiers)*int(tried) + i
 	default:
-		e.Order = 1 + i*int(ramping) + class
+		e.Order = 1 + i*int(tried) + class
 	}
 	if e.Reason != "" {
 		return e
