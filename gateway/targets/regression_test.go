@@ -3,6 +3,9 @@ package targets
 import (
 	"testing"
 	"time"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
 )
 
 // What a target has learned of its room is worth nothing after a refusal: each
@@ -216,5 +219,71 @@ func TestLostRaceForRoomIsAWait(t *testing.T) {
 	}
 	if _, ok := s.Wait(w.now); !ok {
 		t.Error("it may not wait")
+	}
+}
+
+// An idle peer stays half-open for minutes, for no call of its own tests the target.
+// It knows no more than we do: our traffic stays, and our tests do not wait for it.
+func TestIdlePeersHalfOpenBreakerMovesNothing(t *testing.T) {
+	w := newWorld(t, 3, 2).passive(1)
+	w.reg.SetProbeOwner(func(policy.Key) bool { return false })
+	for i := range 3 {
+		w.eject(0, i)
+	}
+	w.now = w.reg.base.Add(time.Duration(max(w.state(0, 0).outUntil.Load(), w.state(0, 1).outUntil.Load(), w.state(0, 2).outUntil.Load())))
+	served := make(map[int]int)
+	for second := range 60 {
+		w.reg.ApplyRemote(w.now, w.says("idle", Observation{Breaker: breaker.HalfOpen}, 0, 1, 2))
+		for range 10 {
+			ticket := w.next(w.begin("a"))
+			if second >= 30 {
+				served[ticket.Tier]++
+			}
+			ticket.Observe(w.now, worked)
+		}
+		w.sleep(time.Second)
+	}
+	if served[1] > served[0]/10 {
+		t.Errorf("from 30 s on the own region served %d, the passive one %d", served[0], served[1])
+	}
+}
+
+// A peer whose breaker is open is doubted, and tested by one request every 10 s.
+func TestDoubtedTargetIsTestedNowAndThen(t *testing.T) {
+	w := newWorld(t, 2)
+	there := 0
+	for range 60 {
+		w.reg.ApplyRemote(w.now, w.says("p", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
+		for range 10 {
+			ticket := w.next(w.begin("a"))
+			if ticket.Target == w.tiers[0].Targets[0] {
+				there++
+				ticket.Observe(w.now, broke) // the peer is right
+				continue
+			}
+			ticket.Observe(w.now, worked)
+		}
+		w.sleep(time.Second)
+	}
+	if there < 3 || there > 8 {
+		t.Errorf("asked %d times in a minute, want about 5", there)
+	}
+}
+
+// Explain never tells a wait that nobody could mean.
+func TestExplainTellsSaneWaits(t *testing.T) {
+	for _, kind := range []Kind{DeploymentMissing, Retired, OperationForbidden, IdentityRefused, ServerError} {
+		w := newWorld(t, 2, 1)
+		for i := range 3 {
+			w.told(i/2, i%2, Outcome{Kind: kind, Sent: true}, "a")
+		}
+		w.told(0, 1, throttled(time.Hour), "b")
+		for _, client := range []string{"a", "b", "c"} {
+			for _, e := range w.reg.Explain(w.now, w.request(client)) {
+				if e.Wait < 0 || e.Wait > 24*time.Hour {
+					t.Errorf("kind %d, client %s: %q for %v", kind, client, e.Reason, e.Wait)
+				}
+			}
+		}
 	}
 }

@@ -247,7 +247,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 		return ramping // its failure could not be repeated: after all others
 	case s.altered(st):
 		return altered
-	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at):
+	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at) && (s.at < st.doubtDue.Load() || !s.req.Stateless):
 		return doubted
 	case !tested && s.draw(st, 1) >= st.share(s.at):
 		return ramping
@@ -269,7 +269,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 // altered reports whether the target is avoided for answering as another model.
 func (s *Selection) altered(st *state) bool {
 	known, other := st.mismatched()
-	return other && known.avoided
+	return other && known.avoided && (s.at < known.until || !s.req.Stateless)
 }
 
 // scouts reports whether the request needs room at the target.
@@ -318,6 +318,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		s.plan.budget.First(s.now)
 	}
 	t.turns.Take(j)
+	s.noteTests(st, s.at < t.doubted[j].Load())
 	s.attempts++
 	s.forced = got.forced()
 	s.addTried(st)
@@ -337,6 +338,15 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 func (s *Selection) large() bool {
 	_, found := s.plan.large.find(s.at, s.client, s.req.Tokens)
 	return found
+}
+
+// noteTests puts off the next test of what peers or earlier answers say, for this
+// attempt is one.
+func (s *Selection) noteTests(st *state, doubted bool) {
+	if doubted && s.at >= st.doubtDue.Load() {
+		st.doubtDue.Store(s.at + int64(claimTest))
+	}
+	st.testModel(s.at)
 }
 
 // mostGates is how many targets one request may gate for everybody.

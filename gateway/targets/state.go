@@ -52,6 +52,7 @@ type state struct {
 	claimTaken   atomic.Int64  // a test of peers' word on the gate began, and has not ended
 	claimDue     atomic.Int64  // peers' word alone gates, and may be tested then; always: it does not
 	unsettled    atomic.Bool   // a success has something to change at the gate
+	doubtDue     atomic.Int64  // peers' word that it fails may be tested then
 	testAt       atomic.Int64  // a long gate may be tested; always: not
 	outUntil     atomic.Int64  // breaker and exclusions let nobody through before
 	outFor       atomic.Uint32 // the aspect of which that is

@@ -160,7 +160,7 @@ func (t *Ticket) ordinary(o Outcome) bool {
 		return false
 	}
 	known := st.served.Load()
-	return o.Model == "" || known != nil && known.model == o.Model && known.target == st.target.Load()
+	return o.Model == "" || known != nil && !known.testing && known.model == o.Model && known.target == st.target.Load()
 }
 
 // learn feeds the machines. The caller holds the state's mutex.
@@ -183,7 +183,7 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 		st.sizes.served(t.client, t.tokens)
 		t.plan.large.served(t.client, t.tokens)
 		st.alarm.Store(false)
-		st.noteModel(o.Model)
+		st.noteModel(st.since(now), o.Model)
 	case Throttled:
 		t.refused(now, o.Signals)
 	default:
