@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/sse"
@@ -94,7 +97,11 @@ func (a *attempt) tooLate(kind targets.Kind, body []byte) targets.Outcome {
 		f.Code = "invalid_request"
 	}
 	a.committed, a.result.Status, a.result.Aborted = true, http.StatusOK, true
-	if err := a.write(sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message), true); err != nil {
+	event := sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message)
+	if a.call.Match.Operation.ErrorForm == sse.Chat && json.Valid(body) && !bytes.ContainsAny(body, "\r\n") {
+		event = slices.Concat([]byte("data: "), body, []byte("\n\n")) // as Azure words it
+	}
+	if err := a.write(event, true); err != nil {
 		return a.clientGone(err)
 	}
 	return a.outcome(kind)

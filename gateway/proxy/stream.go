@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -237,6 +238,8 @@ func (r *relay) fail(err error) targets.Outcome {
 		_ = a.write(r.scanner.ErrorFrame("draining", "The gateway is stopping before the answer was complete."), true)
 	case o.Kind == targets.OutOfTime:
 		_ = a.write(r.scanner.ErrorFrame("upstream_timeout", "The time for this request was up before the answer was complete."), true)
+	case errors.Is(context.Cause(a.ctx), errStalled):
+		_ = a.write(r.scanner.ErrorFrame("upstream_failed", "The backend was silent for too long before the answer was complete."), true)
 	case o.Kind != targets.Canceled:
 		_ = a.write(r.scanner.ErrorFrame("upstream_failed", "The backend broke off before the answer was complete."), true)
 	}
