@@ -37,7 +37,8 @@ func (r *Registry) Quiet(w Watcher) bool { return r.stirred.And(^uint32(w))&uint
 // untouched reports whether no request of ours and no word of others ever reached
 // the target. It takes no lock.
 func (st *state) untouched() bool {
-	return st.ended.Load() == never && st.inFlight.Load() == 0 && st.gatedUntil.Load() == never && !st.held.Load() && !st.unproven.Load()
+	return st.heard.Load() == never && st.succeeded.Load() == never && st.inFlight.Load() == 0 && st.gatedUntil.Load() == never &&
+		st.outUntil.Load() == never && !st.held.Load() && !st.unproven.Load()
 }
 
 // Cautions is what a stamp says of its region's targets.

@@ -99,7 +99,7 @@ func (k Kind) Free() bool {
 // heard reports whether the backend had a part in how it ended.
 func (k Kind) heard() bool {
 	switch k {
-	case Canceled, OutOfTime, LocalFault:
+	case Lost, Canceled, OutOfTime, LocalFault:
 		return false
 	default:
 		return true
