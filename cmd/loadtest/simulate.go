@@ -43,7 +43,7 @@ API that shows what arrived and sets latencies and faults.
 Describe the instances in a YAML file (--config) or by --instance, one for
 each, as name=value pairs parted by commas:
 
-  --instance 'name=swc-ptu,region=Sweden Central,listen=127.0.0.5:0,key=k1,deployment=gpt-4o:gpt-4o:2024-11-20:ProvisionedManaged:ptu=100'
+  --instance 'name=swc-ptu,region=Sweden Central,listen=127.0.0.5:0,key=k1,deployment=gpt-5.4:gpt-5.4:2026-03-05:ProvisionedManaged:ptu=100'
 
 name, listen and deployment are needed; deployment may be repeated and is
 NAME[:MODEL[:VERSION[:SKU[:tpm=N][:rpm=N][:ptu=N]]]]. tls=true makes a

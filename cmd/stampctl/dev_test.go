@@ -166,7 +166,7 @@ func awaitDead(t *testing.T, pids []int) {
 func chat(t *testing.T, gateway, key string) (int, http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gateway+"/openai/v1/chat/completions",
-		strings.NewReader(`{"model":"gpt-4o","messages":[{"role":"user","content":"hello"}]}`))
+		strings.NewReader(`{"model":"gpt-5.4","messages":[{"role":"user","content":"hello"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,20 +238,24 @@ func TestTheCurlLineThatDevPrintsWorks(t *testing.T) {
 		}
 		t.Skip("SKIPPED: curl is not installed")
 	}
-	d := startDev(t, filepath.Join(t.TempDir(), "dev"), two()...)
-	d.ready()
-	await(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
-	_, rest, _ := strings.Cut(d.out.String(), "try a request:\n")
-	line, _, _ := strings.Cut(rest, "\n\n")
-	out, err := exec.Command("sh", "-c", line).Output()
-	if err != nil {
-		t.Fatalf("%s: %v", line, err)
-	}
-	var answer struct {
-		Object string `json:"object"`
-	}
-	if err := json.Unmarshal(out, &answer); err != nil || answer.Object != "chat.completion" {
-		t.Errorf("%s\nanswers %s", line, out)
+	for name, flags := range map[string][]string{"plain": nil, "TLS": {"--tls"}} {
+		t.Run(name, func(t *testing.T) {
+			d := startDev(t, filepath.Join(t.TempDir(), "dev"), append(two(), flags...)...)
+			d.ready()
+			await(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
+			_, rest, _ := strings.Cut(d.out.String(), "try a request:\n")
+			line, _, _ := strings.Cut(rest, "\n\n")
+			out, err := exec.Command("sh", "-c", line).Output()
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			var answer struct {
+				Object string `json:"object"`
+			}
+			if err := json.Unmarshal(out, &answer); err != nil || answer.Object != "chat.completion" {
+				t.Errorf("%s\nanswers %s", line, out)
+			}
+		})
 	}
 }
 
