@@ -196,7 +196,8 @@ func TestDevServesFromEveryGatewayAndStopsWhole(t *testing.T) {
 	}
 	for _, g := range eu.Gateways {
 		code, header := chat(t, g.URL, eu.Clients[0].Key)
-		if code != http.StatusOK || header.Get("x-stampgate-gateway") != g.Name || header.Get("x-stampgate-region") != string(g.Region) {
+		if code != http.StatusOK || header.Get("x-stampgate-gateway") != g.Name || header.Get("x-stampgate-region") != string(g.Region) ||
+			header.Get("x-stampgate-target") != eu.Backends[slices.IndexFunc(eu.Backends, func(b devstack.Backend) bool { return b.Region == g.Region })].Name+"/gpt-5.4-ptu" {
 			t.Errorf("%s answers %d, %v", g.Name, code, header)
 		}
 		if g.AdminToken == "" || g.AdminURL == "" || g.Gossip == "" {
