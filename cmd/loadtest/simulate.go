@@ -75,7 +75,7 @@ One JSON line on standard error with the message "ready" names all URLs.`,
 func simulate(ctx context.Context, f simulateFlags, stderr io.Writer) error {
 	cfg, err := f.config()
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	log := zerolog.New(stderr).With().Timestamp().Logger()
 	sim, err := azuresim.Start(ctx, cfg, log)
