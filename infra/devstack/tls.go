@@ -8,9 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -35,12 +33,8 @@ const (
 // certificates returns the files, making what is not there.
 func (c Config) certificates() (certificates, error) {
 	out := certificates{ca: c.path("tls", "ca.pem"), cert: c.path("tls", "gateway.crt"), key: c.path("tls", "gateway.key")}
-	err := out.usable(time.Now())
-	if err == nil {
+	if out.usable(time.Now()) == nil {
 		return out, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errExpired) {
-		return out, fmt.Errorf("read the stack's certificate: %w", err)
 	}
 	if err := out.create(time.Now()); err != nil {
 		return out, fmt.Errorf("make the stack's certificate: %w", err)
@@ -48,22 +42,18 @@ func (c Config) certificates() (certificates, error) {
 	return out, nil
 }
 
-// errExpired: the certificate's time is up, or nearly.
-var errExpired = errors.New("the certificate has expired")
-
-// usable checks what an earlier start made.
+// usable says what is wrong with what an earlier start made, if it made all of it.
 func (c certificates) usable(now time.Time) error {
-	if _, err := os.Stat(c.ca); err != nil {
+	roots, err := c.roots()
+	if err != nil {
 		return err
 	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
 		return err
 	}
-	if now.Add(certificateMargin).After(pair.Leaf.NotAfter) {
-		return errExpired
-	}
-	return nil
+	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now.Add(certificateMargin)})
+	return err
 }
 
 // create makes an authority and the one certificate that it ever signs. The
@@ -105,7 +95,6 @@ func (c certificates) create(now time.Time) error {
 }
 
 func (c certificates) write(ca, cert, key []byte) error {
-	// The authority comes last: a start that ends in between begins again.
 	for _, f := range []struct {
 		path, kind string
 		der        []byte
