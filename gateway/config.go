@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -249,13 +249,13 @@ func (c Config) validatePolicy(fault func(path, format string, args ...any)) {
 }
 
 // addressAndPort reports whether a listener may be meant: an address, a host
-// name or nothing, and a port by its number or its name.
+// name or nothing, and the number of a port.
 func addressAndPort(listen string) bool {
 	host, port, err := net.SplitHostPort(listen)
-	if err != nil || port == "" {
+	if err != nil {
 		return false
 	}
-	if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return false
 	}
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"

@@ -118,13 +118,16 @@ func TestTheDevelopmentPolicyHasARouteForEveryKindOfModel(t *testing.T) {
 			t.Errorf("%s answers %d", path, code)
 		}
 	}
-	c, _, err := websocket.Dial(t.Context(), gateway+"/openai/v1/realtime?model=gpt-realtime-2", &websocket.DialOptions{
+	c, resp, err := websocket.Dial(t.Context(), gateway+"/openai/v1/realtime?model=gpt-realtime-2", &websocket.DialOptions{
 		HTTPClient: client, HTTPHeader: http.Header{"Api-Key": {key}},
 	})
 	if err != nil {
 		t.Fatalf("realtime: %v", err)
 	}
 	defer c.CloseNow()
+	if got := resp.Header.Get("x-stampgate-target"); got != "eu-swedencentral-std/gpt-realtime-2" {
+		t.Errorf("the session is said to be at %q", got)
+	}
 	var first struct {
 		Type string `json:"type"`
 	}
