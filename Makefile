@@ -16,7 +16,7 @@ FUZZ_TIME ?= 20s
 # What `make bench` runs, and where.
 BENCH ?= .
 BENCH_PACKAGES ?= ./...
-# Flags for `stampctl dev`, for example: make dev ARGS=--help
+# Flags for `stampctl dev`, for example: make dev ARGS=--tls
 ARGS ?=
 
 .PHONY: help

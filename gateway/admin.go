@@ -36,8 +36,8 @@ func (g *gateway) adminHandler() http.Handler {
 
 // authorized reports whether the request bears the admin token.
 func (g *gateway) authorized(r *http.Request) bool {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && !g.token.IsZero() && g.token.Equal(token)
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return ok && strings.EqualFold(scheme, "Bearer") && !g.token.IsZero() && g.token.Equal(strings.TrimSpace(token))
 }
 
 func writeJSON(w http.ResponseWriter, code int, body any) {

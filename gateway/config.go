@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -209,7 +211,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateListeners(fault func(path, format string, args ...any)) {
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	if !addressAndPort(c.Listen) {
 		fault("listen", "%q is not address:port", c.Listen)
 	}
 	switch {
@@ -223,7 +225,7 @@ func (c Config) validateListeners(fault func(path, format string, args ...any)) 
 	if c.Admin == nil {
 		return
 	}
-	if _, _, err := net.SplitHostPort(c.Admin.Listen); err != nil {
+	if !addressAndPort(c.Admin.Listen) {
 		fault("admin.listen", "%q is not address:port", c.Admin.Listen)
 	} else if c.Admin.TokenFile == "" && !loopback(c.Admin.Listen) {
 		fault("admin.tokenFile", "is missing: on %s anybody could read the stamp's state", c.Admin.Listen)
@@ -237,7 +239,7 @@ func (c Config) validatePolicy(fault func(path, format string, args ...any)) {
 	case p.File == "" && (p.Etcd == nil || len(p.Etcd.Endpoints) == 0):
 		fault("policy", "names neither etcd.endpoints nor file: the gateway would have nothing to follow")
 	case p.Etcd != nil && len(p.TrustedKeys) == 0:
-		fault("policy.trustedKeys", "is empty: a policy from etcd is followed only if one of these keys signed it; stampctl signing-key prints the public key")
+		fault("policy.trustedKeys", "is empty: a policy from etcd is followed only if one of these keys signed it; stampctl signing-key show prints the public key")
 	}
 	for i, k := range c.Policy.TrustedKeys {
 		if _, err := signing.ParsePublicKey(k); err != nil {
@@ -247,6 +249,24 @@ func (c Config) validatePolicy(fault func(path, format string, args ...any)) {
 	if c.Policy.Etcd != nil && c.Policy.CacheDir != "" && !filepath.IsAbs(c.Policy.CacheDir) {
 		fault("policy.cacheDir", "%q is not an absolute path: after a restart in another folder the last good policy would be missing", c.Policy.CacheDir)
 	}
+}
+
+// addressAndPort reports whether a listener may be meant: an address, a host
+// name or nothing, and the number of a port.
+func addressAndPort(listen string) bool {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+	if address, _, _ := strings.Cut(host, "%"); net.ParseIP(address) != nil {
+		return true
+	}
+	// Digits and dots alone are an address that is none.
+	return strings.Trim(host, letters) == "" && (host == "" || strings.Trim(host, "0123456789.") != "")
 }
 
 func loopback(listen string) bool {

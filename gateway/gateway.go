@@ -99,10 +99,11 @@ type gateway struct {
 
 // Run starts a gateway and blocks until ctx ends and the gateway has drained.
 // It owns every goroutine that it starts and returns when all have ended. The
-// error says what was wrong with the start, or what went wrong in stopping.
+// error says what was wrong with the start, a *ConfigError if that was the
+// configuration, or what went wrong in stopping.
 func Run(ctx context.Context, cfg Config, opt Options) error {
 	cfg = cfg.withDefaults()
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return err
 	}
 	g := &gateway{cfg: cfg, opt: opt, started: time.Now()}
@@ -166,8 +167,7 @@ func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
 			// Serving does not need it; the next start without etcd will.
 			g.log.Error().Err(err).Msg("policy.cacheDir cannot be made: the last good policy will not be kept")
 		}
-		e := g.cfg.Policy.Etcd
-		g.store, err = store.Open(store.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}, g.log)
+		g.store, err = store.Open(g.cfg.storeConfig(), g.log)
 		if err != nil {
 			return fmt.Errorf("policy.etcd: %w", err)
 		}
@@ -243,16 +243,10 @@ func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
 	if g.cfg.Admin == nil {
 		return nil
 	}
-	if g.cfg.Admin.TokenFile != "" {
-		text, err := os.ReadFile(g.cfg.Admin.TokenFile)
-		if err != nil {
-			return fmt.Errorf("admin.tokenFile: %w", err)
-		}
-		if g.token = secret.New(strings.TrimSpace(string(text))); g.token.IsZero() {
-			return fmt.Errorf("admin.tokenFile: %s is empty", g.cfg.Admin.TokenFile)
-		}
-	}
 	var err error
+	if g.token, err = readToken(g.cfg.Admin.TokenFile); err != nil {
+		return err
+	}
 	if g.adminL, err = listenOn(stack, "admin.listen", g.cfg.Admin.Listen); err != nil {
 		return err
 	}

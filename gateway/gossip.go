@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/gateway/health"
@@ -28,21 +31,26 @@ type gossip struct {
 const gossipPeriod = time.Second
 
 func (g *gateway) buildGossip() error {
-	c := g.cfg.Gossip
-	if c == nil {
+	if g.cfg.Gossip == nil {
 		return nil
 	}
-	m, err := membership.New(membership.Config{
-		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name, Version: telemetry.Version(),
-		Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, KeyFile: c.KeyFile,
-		TCPOnly: c.TCPOnly, Fast: c.Fast, PeersFile: g.peersFile(), Logger: g.log, Registerer: g.metrics,
-	})
+	mc := g.cfg.gossipConfig(g.log, g.metrics)
+	mc.PeersFile = g.peersFile()
+	m, err := membership.New(mc)
 	if err != nil {
 		return err
 	}
 	g.gossip = &gossip{members: m, news: make(chan struct{}, 1), leave: make(chan struct{}), ended: make(chan struct{})}
 	g.registry.SetProbeOwner(func(k policy.Key) bool { return m.Owner(k.Origin + " " + k.Deployment) })
 	return nil
+}
+
+func (c Config) gossipConfig(log zerolog.Logger, metrics prometheus.Registerer) membership.Config {
+	return membership.Config{
+		Boundary: c.Boundary, Region: c.Region, Name: c.Name, Version: telemetry.Version(),
+		Listen: c.Gossip.Listen, Advertise: c.Gossip.Advertise, Join: c.Gossip.Join, KeyFile: c.Gossip.KeyFile,
+		TCPOnly: c.Gossip.TCPOnly, Fast: c.Gossip.Fast, Logger: log, Registerer: metrics,
+	}
 }
 
 // peersFile remembers the stamp's members over a restart, beside the policy.

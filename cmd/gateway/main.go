@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,20 +18,26 @@ import (
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
-// exitUsage is for a command line or a configuration that cannot be used.
-const exitUsage = 2
+// The exit codes.
+const (
+	exitFailed = 1 // something went wrong while running: a port in use, for example
+	exitUsage  = 2 // the command line, the configuration, or a file that it names
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	f := flags{code: exitUsage} // until a command was found and its flags were read
+	if err := command(&f).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
-		os.Exit(exitUsage)
+		if _, ok := errors.AsType[*gateway.ConfigError](err); ok {
+			f.code = exitUsage
+		}
+		os.Exit(f.code)
 	}
 }
 
-func command() *cobra.Command {
-	var f flags
+func command(f *flags) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gateway --config FILE",
 		Short: "Run one gateway of a stamp",
@@ -38,7 +45,11 @@ func command() *cobra.Command {
 
 It logs JSON lines to stderr, and one line "ready" with its addresses when it
 serves. SIGTERM drains it: health fails, streams finish, then it ends; a second
-signal cuts that short. SIGQUIT writes all goroutines to stderr and goes on.`,
+signal cuts that short. SIGQUIT writes all goroutines to stderr and goes on.
+
+Exit codes: 0 drained and stopped; 2 the command line, the configuration or a
+file that it names cannot be used, as 'gateway check' says as well; 1 something
+went wrong while running, a port in use for example.`,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		Version: telemetry.Version(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
@@ -50,10 +61,19 @@ signal cuts that short. SIGQUIT writes all goroutines to stderr and goes on.`,
 		panic("gateway: the flag config was not defined: " + err.Error())
 	}
 	root.AddCommand(&cobra.Command{
-		Use: "check --config FILE", Short: "Validate a configuration and exit", Args: cobra.NoArgs,
+		Use: "check --config FILE", Short: "Say whether a gateway would start with a configuration", Args: cobra.NoArgs,
+		Long: `check reads a configuration and every file that it names, as the gateway does
+before it starts: certificates, tokens, keys, a policy file (compiled, within the
+residency of the configuration), and whether cacheDir can be written. It opens
+no port, asks no etcd and no backend, and leaves nothing behind.
+
+Exit codes: 0 the gateway would start; 2 it would not, for the reasons printed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load()
 			if err != nil {
+				return err
+			}
+			if err := cfg.Check(); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: gateway %s of boundary %s in %s: good\n", f.config, cfg.Name, cfg.Boundary, cfg.Region)
@@ -67,22 +87,23 @@ type flags struct {
 	config   string
 	loopback bool
 	level    string
+	code     int // what the process ends with if it fails
 }
 
-func (f flags) load() (gateway.Config, error) {
+func (f *flags) load() (gateway.Config, error) {
 	cfg, err := gateway.LoadConfig(f.config)
 	if err != nil {
 		return gateway.Config{}, err
 	}
 	cfg.AllowLoopback = f.loopback
-	return cfg, cfg.Validate()
+	return cfg, nil
 }
 
 // logQueue is how many log lines may wait for a slow stderr: a second's worth at
 // the busiest rate that one gateway was measured at.
 const logQueue = 16 << 10
 
-func run(ctx context.Context, f flags) error {
+func run(ctx context.Context, f *flags) error {
 	level, err := zerolog.ParseLevel(f.level)
 	if err != nil {
 		return fmt.Errorf("--log-level: %w", err)
@@ -91,6 +112,7 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	f.code = exitFailed
 	out := telemetry.NewAsyncWriter(os.Stderr, logQueue)
 	defer func() { //nolint:contextcheck // the log is flushed after ctx has ended
 		flush, cancel := context.WithTimeout(context.Background(), 2*time.Second)

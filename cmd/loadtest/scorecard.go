@@ -63,7 +63,7 @@ func (f scorecardFlags) run(ctx context.Context, stdout, stderr io.Writer) error
 	switch output {
 	case scorecard.Text, scorecard.JSON, scorecard.Markdown:
 	default:
-		return fmt.Errorf("--output %q, want text, json or markdown", f.output)
+		return &usageError{fmt.Errorf("--output %q, want text, json or markdown", f.output)}
 	}
 	if f.write != "" { // known now, not after minutes
 		if _, _, err := rewritten(f.write, ""); err != nil {

@@ -16,6 +16,62 @@ import (
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
+// simulateHelp is followed by the kinds of fault.
+const simulateHelp = `Run simulated Azure OpenAI instances, each on its own address, with a control
+API that shows what arrived and sets latencies and faults.
+
+Describe the instances in a YAML file (--config) or by --instance, one for
+each, as name=value pairs with commas between them:
+
+  --instance 'name=swc-ptu,region=Sweden Central,listen=127.0.0.5:0,key=k1,deployment=gpt-5.4:gpt-5.4:2026-03-05:ProvisionedManaged:ptu=100'
+
+name, listen and deployment are needed; deployment may be repeated and is
+NAME[:MODEL[:VERSION[:SKU[:tpm=N][:rpm=N][:ptu=N]]]]. tls=true makes a
+certificate, tls-name=HOST adds a name to it.
+
+One JSON line on standard error with the message "ready" names all URLs, that of
+the control API as control:
+
+  GET /instances                 what there is, with counts
+  GET /records                   what arrived, without its text; ?since=NUMBER
+  GET, PUT /instances/NAME/latency
+                                 {"firstToken":"40ms","perToken":"4ms","tokens":16,"jitter":0.2}
+  PUT, POST, DELETE /instances/NAME/faults
+                                 a list of faults, one more, none any more
+  POST /faults?region=R          one fault at every instance of a region
+  DELETE /faults, /records       end all faults, forget all records
+
+A fault has the same names in JSON and in YAML, and a short form, for the header
+x-sim-fault too (--header-faults):
+
+  {"kind":"throttle","retryAfterMs":"1500","count":3,"deployment":"gpt-5.4"}
+  throttle;retry-after-ms=1500;count=3;deployment=gpt-5.4
+
+Which: deployment, operation, only (stream, plain, session), count, share, for.
+How: status, error, retryAfter, retryAfterMs, resetRequests, resetTokens, limit,
+wait, after, bytes, delay, interval, certificate, length, end, model, code. Kinds:
+
+%s`
+
+// wrapped writes words in lines of at most so many characters, indented by two.
+func wrapped[T ~string](words []T, width int) string {
+	var b strings.Builder
+	line := width
+	for i, w := range words {
+		if line += len(w) + 2; line > width {
+			if i > 0 {
+				b.WriteString("\n")
+			}
+			b.WriteString("  ")
+			line = 2 + len(w)
+		} else {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(w))
+	}
+	return b.String()
+}
+
 // simulateFlags are what the command line says.
 type simulateFlags struct {
 	configFile   string
@@ -37,20 +93,8 @@ func simulateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Run simulated Azure OpenAI instances until interrupted",
-		Long: `Run simulated Azure OpenAI instances, each on its own address, with a control
-API that shows what arrived and sets latencies and faults.
-
-Describe the instances in a YAML file (--config) or by --instance, one for
-each, as name=value pairs parted by commas:
-
-  --instance 'name=swc-ptu,region=Sweden Central,listen=127.0.0.5:0,key=k1,deployment=gpt-4o:gpt-4o:2024-11-20:ProvisionedManaged:ptu=100'
-
-name, listen and deployment are needed; deployment may be repeated and is
-NAME[:MODEL[:VERSION[:SKU[:tpm=N][:rpm=N][:ptu=N]]]]. tls=true makes a
-certificate, tls-name=HOST adds a name to it.
-
-One JSON line on standard error with the message "ready" names all URLs.`,
-		Args: cobra.NoArgs,
+		Long:  fmt.Sprintf(simulateHelp, wrapped(azuresim.FaultKinds(), 78)),
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return simulate(cmd.Context(), f, cmd.ErrOrStderr())
 		},
@@ -75,7 +119,7 @@ One JSON line on standard error with the message "ready" names all URLs.`,
 func simulate(ctx context.Context, f simulateFlags, stderr io.Writer) error {
 	cfg, err := f.config()
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	log := zerolog.New(stderr).With().Timestamp().Logger()
 	sim, err := azuresim.Start(ctx, cfg, log)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -11,6 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
 // readyLine is what other programs wait for and read.
@@ -99,5 +104,50 @@ func TestSimulateRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v: %v, want %q", c.args, err, c.says)
 		}
+	}
+}
+
+// What the help shows is what the control API takes, in JSON and in YAML.
+func TestTheFaultThatTheHelpShowsIsTakenInEveryForm(t *testing.T) {
+	var help strings.Builder
+	if err := run(t.Context(), []string{"simulate", "--help"}, &help, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	var forms []string
+	for line := range strings.Lines(help.String()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, `{"kind"`) || strings.HasPrefix(line, "throttle;") {
+			forms = append(forms, line)
+		}
+	}
+	if len(forms) != 2 {
+		t.Fatalf("the help shows %q", forms)
+	}
+	var fromJSON, fromYAML azuresim.Fault
+	if err := json.Unmarshal([]byte(forms[0]), &fromJSON); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal([]byte(forms[0]), &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	short, err := azuresim.ParseFault(forms[1])
+	if err != nil || fromJSON != fromYAML || fromJSON != short {
+		t.Errorf("JSON %+v, YAML %+v, short %+v, %v", fromJSON, fromYAML, short, err)
+	}
+	for _, kind := range azuresim.FaultKinds() {
+		if !strings.Contains(help.String(), string(kind)) {
+			t.Errorf("the help lacks the kind %s", kind)
+		}
+	}
+}
+
+func TestACommandLineThatCannotBeUsedIsAFaultOfItsOwn(t *testing.T) {
+	for _, args := range [][]string{{"bogus"}, {"--bogus"}, {"simulate", "--bogus"}, {"simulate", "x"}, {"simulate"}, {"scorecard", "--output", "x"}} {
+		err := run(t.Context(), args, io.Discard, io.Discard)
+		if _, ok := errors.AsType[*usageError](err); !ok {
+			t.Errorf("%q: %v, want a fault of the command line", args, err)
+		}
+	}
+	if err := run(t.Context(), nil, io.Discard, io.Discard); err != nil {
+		t.Errorf("without a command: %v, want the help", err)
 	}
 }

@@ -26,6 +26,7 @@ type devFlags struct {
 	gateways   int
 	ports      int
 	keepState  bool
+	tls        bool
 }
 
 func devCommand(g *globals) *cobra.Command {
@@ -46,10 +47,14 @@ standard instance per region.
   larger    --gateways 5
   others    --regions eu=francecentral,germanywestcentral --regions ch=switzerlandnorth
 
-Everything is kept in one folder (--dir): keys/, config/, policies/, logs/, and
+Everything is kept in one folder (--dir): keys/, tls/, config/, policies/, logs/, and
 stack.json, which says how to reach everything. It is written when every gateway
 has served a request and taken away when the stack stops. Each start begins
 anew, unless --keep-state: then keys, published policies and ports stay.
+
+Many SDKs refuse plain http. With --tls the gateways speak https: tls/ca.pem in
+the stack's folder, caFile in stack.json, is the certificate to trust (curl
+--cacert, SSL_CERT_FILE, NODE_EXTRA_CA_CERTS); it stays with --keep-state.
 
 Ports: one block of 500 from --ports on. +0 is the control plane, +1 the
 simulator's control API, +2 every simulated instance (each has an address of its
@@ -75,13 +80,14 @@ and not restarted; the rest goes on, and the exit code is then 1.`,
 	flags.StringArrayVar(&f.regions, "regions", nil, "regions of a boundary, as BOUNDARY=REGION,REGION; may be repeated")
 	flags.IntVar(&f.gateways, "gateways", 0, "gateways per stamp; default: three in eu, two elsewhere")
 	flags.IntVar(&f.ports, "ports", 0, "first port of the stack's block; default: the first free block from 18000 on")
+	flags.BoolVar(&f.tls, "tls", false, "have the gateways speak https, with a certificate made in the stack's folder")
 	flags.BoolVar(&f.keepState, "keep-state", false, "go on with the last run's keys, policies and ports")
 	return cmd
 }
 
 // config turns the flags into the stack to run.
 func (f devFlags) config(log io.Writer) (devstack.Config, error) {
-	c := devstack.Config{Dir: f.dir, BinDir: f.bin, KeepState: f.keepState, PortBase: f.ports, Log: log}
+	c := devstack.Config{Dir: f.dir, BinDir: f.bin, KeepState: f.keepState, PortBase: f.ports, TLS: f.tls, Log: log}
 	if c.BinDir == "" {
 		self, err := os.Executable()
 		if err != nil {

@@ -166,7 +166,7 @@ func awaitDead(t *testing.T, pids []int) {
 func chat(t *testing.T, gateway, key string) (int, http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gateway+"/openai/v1/chat/completions",
-		strings.NewReader(`{"model":"gpt-4o","messages":[{"role":"user","content":"hello"}]}`))
+		strings.NewReader(`{"model":"gpt-5.4","messages":[{"role":"user","content":"hello"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,8 @@ func TestDevServesFromEveryGatewayAndStopsWhole(t *testing.T) {
 	}
 	for _, g := range eu.Gateways {
 		code, header := chat(t, g.URL, eu.Clients[0].Key)
-		if code != http.StatusOK || header.Get("x-stampgate-gateway") != g.Name || header.Get("x-stampgate-region") != string(g.Region) {
+		if code != http.StatusOK || header.Get("x-stampgate-gateway") != g.Name || header.Get("x-stampgate-region") != string(g.Region) ||
+			header.Get("x-stampgate-target") != eu.Backends[slices.IndexFunc(eu.Backends, func(b devstack.Backend) bool { return b.Region == g.Region })].Name+"/gpt-5.4-ptu" {
 			t.Errorf("%s answers %d, %v", g.Name, code, header)
 		}
 		if g.AdminToken == "" || g.AdminURL == "" || g.Gossip == "" {
@@ -238,20 +239,24 @@ func TestTheCurlLineThatDevPrintsWorks(t *testing.T) {
 		}
 		t.Skip("SKIPPED: curl is not installed")
 	}
-	d := startDev(t, filepath.Join(t.TempDir(), "dev"), two()...)
-	d.ready()
-	await(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
-	_, rest, _ := strings.Cut(d.out.String(), "try a request:\n")
-	line, _, _ := strings.Cut(rest, "\n\n")
-	out, err := exec.Command("sh", "-c", line).Output()
-	if err != nil {
-		t.Fatalf("%s: %v", line, err)
-	}
-	var answer struct {
-		Object string `json:"object"`
-	}
-	if err := json.Unmarshal(out, &answer); err != nil || answer.Object != "chat.completion" {
-		t.Errorf("%s\nanswers %s", line, out)
+	for name, flags := range map[string][]string{"plain": nil, "TLS": {"--tls"}} {
+		t.Run(name, func(t *testing.T) {
+			d := startDev(t, filepath.Join(t.TempDir(), "dev"), append(two(), flags...)...)
+			d.ready()
+			await(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
+			_, rest, _ := strings.Cut(d.out.String(), "try a request:\n")
+			line, _, _ := strings.Cut(rest, "\n\n")
+			out, err := exec.Command("sh", "-c", line).Output()
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			var answer struct {
+				Object string `json:"object"`
+			}
+			if err := json.Unmarshal(out, &answer); err != nil || answer.Object != "chat.completion" {
+				t.Errorf("%s\nanswers %s", line, out)
+			}
+		})
 	}
 }
 

@@ -30,8 +30,8 @@ The answer is that of the policy in force and of the orders beside it; with
 --file, of a policy that may not have been published yet. What a gateway has
 learned since (throttling, failures, load) it knows itself: with --gateway-admin,
 its own answer is shown as well.`,
-		Example: `  stampctl explain --boundary eu --region swedencentral --client payroll --route gpt-4o
-  stampctl explain --file new.yaml --region westeurope --client payroll --route gpt-4o`,
+		Example: `  stampctl explain --boundary eu --region swedencentral --client payroll --route gpt-5.4
+  stampctl explain --file new.yaml --region westeurope --client payroll --route gpt-5.4`,
 		Args: operands(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needed(cmd, "region", "client", "route"); err != nil {

@@ -86,8 +86,8 @@ func createKey(g *globals, client string, boundary geo.Boundary, validFor time.D
 }
 
 func signingKeyCommand(g *globals) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "signing-key", Short: "Make the key that signs policies"})
-	cmd.AddCommand(signingKeyCreateCommand(g))
+	cmd := group(&cobra.Command{Use: "signing-key", Short: "Make the key that signs policies, or show its public half"})
+	cmd.AddCommand(signingKeyCreateCommand(g), signingKeyShowCommand(g))
 	return cmd
 }
 
@@ -105,6 +105,25 @@ as it is.`,
 	}
 }
 
+func signingKeyShowCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show FILE",
+		Short: "Print the public half of the signing key in a file",
+		Long: `Print the public half of the signing key in a file, such as the one that a
+control plane made for itself (its signingKeyFile). It goes into
+policy.trustedKeys of every gateway. What a running control plane signs with is
+also in 'stampctl status --output json', as publicKey.`,
+		Args: operands("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			key, err := signing.LoadKey(args[0])
+			if err != nil {
+				return err
+			}
+			return showSigningKey(g, args[0], key)
+		},
+	}
+}
+
 func createSigningKey(g *globals, path string) error {
 	switch _, err := os.Lstat(path); {
 	case err == nil:
@@ -116,6 +135,11 @@ func createSigningKey(g *globals, path string) error {
 	if err != nil {
 		return err
 	}
+	return showSigningKey(g, path, key)
+}
+
+// showSigningKey prints the public half.
+func showSigningKey(g *globals, path string, key signing.PrivateKey) error {
 	result := struct {
 		File      string            `json:"file"`
 		PublicKey signing.PublicKey `json:"publicKey"`

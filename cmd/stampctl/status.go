@@ -20,7 +20,10 @@ func statusCommand(g *globals) *cobra.Command {
 		Short: "Show the policy in force, who follows it, and what is drained",
 		Long: `Show, for every boundary or for one, the policy in force, every gateway with the
 policy that it follows, and the orders beside the policy. A gateway that is
-behind, or that has refused a policy, is marked with ! and the reason.`,
+behind, or that has refused a policy, is marked with ! and the reason.
+
+With --output json also publicKey, which belongs into policy.trustedKeys of
+every gateway.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -51,16 +54,20 @@ behind, or that has refused a policy, is marked with ! and the reason.`,
 
 // boundaries is the result, the same for one boundary and for all.
 type boundaries struct {
+	PublicKey  string                  `json:"publicKey"` // that gateways have to trust
 	Boundaries []client.BoundaryStatus `json:"boundaries"`
 }
 
 func statusOf(ctx context.Context, c *client.Client, args []string) (boundaries, error) {
 	if len(args) == 1 {
 		b, err := c.BoundaryStatus(ctx, geo.Boundary(args[0]))
-		return boundaries{[]client.BoundaryStatus{b}}, err
+		out := boundaries{PublicKey: b.PublicKey}
+		b.PublicKey = ""
+		out.Boundaries = []client.BoundaryStatus{b}
+		return out, err
 	}
 	s, err := c.Status(ctx)
-	return boundaries{s.Boundaries}, err
+	return boundaries{s.PublicKey, s.Boundaries}, err
 }
 
 func writeStatus(w io.Writer, b client.BoundaryStatus) {

@@ -89,16 +89,16 @@ stamps:
   - {region: westeurope, fallback: [swedencentral]}
 backends:
   - {name: swc, region: swedencentral, endpoint: https://swc.openai.azure.com, credential: {managedIdentity: {}},
-     deployments: [{name: d, model: gpt-4o, version: "1", sku: Standard}]}
+     deployments: [{name: d, model: gpt-5.4, version: "1", sku: Standard}]}
   - {name: weu, region: westeurope, endpoint: https://weu.openai.azure.com, credential: {managedIdentity: {}},
-     deployments: [{name: d, model: gpt-4o, version: "1", sku: Standard}]}
-routes: [{name: gpt-4o, model: gpt-4o, version: "1"}]
-clients: [{name: payroll, keys: [{sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}], routes: [gpt-4o]}]
+     deployments: [{name: d, model: gpt-5.4, version: "1", sku: Standard}]}
+routes: [{name: gpt-5.4, model: gpt-5.4, version: "1"}]
+clients: [{name: payroll, keys: [{sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}], routes: [gpt-5.4]}]
 `)
 	ask := func(out ...drained) *explanation {
 		t.Helper()
 		doc, snap := mustCompile(t, source)
-		e, err := explain(doc, snap, question{Region: "swedencentral", Client: "payroll", Route: "gpt-4o"}, out)
+		e, err := explain(doc, snap, question{Region: "swedencentral", Client: "payroll", Route: "gpt-5.4"}, out)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,9 @@ func (s *server) status(c *gin.Context) {
 
 func (s *server) boundaryStatus(c *gin.Context) {
 	b, _ := s.boundary(c)
-	c.JSON(http.StatusOK, s.statusOf(c.Request.Context(), b))
+	out := s.statusOf(c.Request.Context(), b)
+	out.PublicKey = s.cfg.Key.Public().String()
+	c.JSON(http.StatusOK, out)
 }
 
 // statusOf reports what can be known. That etcd is away is a part of the answer.

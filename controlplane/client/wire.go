@@ -54,7 +54,8 @@ type Status struct {
 // A BoundaryStatus is what one boundary's etcd says.
 type BoundaryStatus struct {
 	Boundary  geo.Boundary `json:"boundary"`
-	Reachable bool         `json:"reachable"` // its etcd
+	PublicKey string       `json:"publicKey,omitempty"` // as in Status, where one boundary was asked for
+	Reachable bool         `json:"reachable"`           // its etcd
 	Problem   string       `json:"problem,omitempty"`
 	Policy    *Publication `json:"policy"` // null: none was published, or it cannot be read
 	Gateways  []Gateway    `json:"gateways"`

@@ -19,6 +19,8 @@ type Document struct {
 	// OnModelMismatch is what follows when a deployment answers as another model
 	// than its route's, as happens when Azure upgrades it: avoid (default) or alarm.
 	OnModelMismatch OnModelMismatch `yaml:"onModelMismatch,omitempty"`
+	// DebugHeaders lets replies name the backends and deployments that were tried.
+	DebugHeaders bool `yaml:"debugHeaders,omitempty"`
 }
 
 // OnModelMismatch says what an answer of another model leads to.

@@ -27,6 +27,7 @@ type Snapshot struct {
 	targets    []*Target
 	byKey      map[Key]*Target
 	backends   map[string][]*Target
+	debug      bool
 }
 
 // Serial returns the publication's number; 0 for a policy read from a file.
@@ -76,6 +77,9 @@ func (s *Snapshot) Target(key Key) (*Target, bool) {
 func (s *Snapshot) TargetsOf(backend string) iter.Seq[*Target] {
 	return slices.Values(s.backends[backend])
 }
+
+// DebugHeaders reports whether replies may name the targets that were tried.
+func (s *Snapshot) DebugHeaders() bool { return s.debug }
 
 // Fence returns the fence of the boundary.
 func (s *Snapshot) Fence() *geo.Fence { return s.fence }

@@ -21,6 +21,7 @@ func (c *check) snapshot(digest string) *Snapshot {
 		byKey:    make(map[Key]*Target, len(c.targets)),
 		backends: make(map[string][]*Target, len(c.doc.Backends)),
 		ordered:  c.routes,
+		debug:    c.doc.DebugHeaders,
 	}
 	for i := range c.doc.Stamps {
 		rules := compileStamp(&c.doc.Stamps[i])

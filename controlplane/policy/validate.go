@@ -85,12 +85,12 @@ func (c *check) run() {
 // checked before stamps, which refer to them, but are written after them.
 func inDocumentOrder(faults []Fault) {
 	section := func(f Fault) int {
-		for i, name := range []string{"boundary", "residency", "stamps", "backends", "routes", "clients", "onModelMismatch"} {
+		for i, name := range []string{"boundary", "residency", "stamps", "backends", "routes", "clients", "onModelMismatch", "debugHeaders"} {
 			if strings.HasPrefix(f.Path, name) {
 				return i
 			}
 		}
-		return len(f.Path) + 7 // the document as a whole: such as that the report is cut
+		return len(f.Path) + 8 // the document as a whole: such as that the report is cut
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return section(a) - section(b) })
 }

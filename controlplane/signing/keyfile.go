@@ -23,7 +23,7 @@ const (
 // processes that start at once agree on one key, and a crash leaves either no
 // file or a whole one.
 func LoadOrCreateKey(path string) (PrivateKey, error) {
-	key, err := loadKey(path)
+	key, err := LoadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
@@ -34,10 +34,11 @@ func LoadOrCreateKey(path string) (PrivateKey, error) {
 	if err := createKeyFile(path, key); err != nil && !errors.Is(err, fs.ErrExist) {
 		return PrivateKey{}, fmt.Errorf("create signing key %s: %w", path, err)
 	}
-	return loadKey(path) // another process may have been first
+	return LoadKey(path) // another process may have been first
 }
 
-func loadKey(path string) (PrivateKey, error) {
+// LoadKey reads the key from the file, which only its owner may be able to read.
+func LoadKey(path string) (PrivateKey, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("read signing key: %w", err)

@@ -225,6 +225,16 @@ func (s *Store) intercept(ctx context.Context, method string, req, reply any, cc
 	})
 }
 
+// Check is Validate, and reads the files that the configuration names as well.
+// Open fails for these reasons and no other.
+func (c Config) Check() error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	_, err := c.tls()
+	return err
+}
+
 func (c Config) tls() (*tls.Config, error) {
 	if c.CAFile == "" && c.CertFile == "" {
 		return nil, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -127,6 +128,7 @@ func (v *visit) call(match operation.Match, scan *operation.Body, client *policy
 	return &proxy.Call{
 		Context: v.r.Context(), Match: match, Header: v.r.Header,
 		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID, BeforeHeader: v.stamp,
+		ListTargets: v.snapshot.DebugHeaders(),
 	}, nil
 }
 
@@ -177,12 +179,28 @@ func (v *visit) stamp(h http.Header, r *proxy.Result) {
 	if r.Target != nil && r.Status != 0 {
 		set("X-Stampgate-Region", string(r.Target.Region()))
 	}
+	if len(r.Targets) > 0 {
+		set("X-Stampgate-Target", tried(r.Targets))
+	}
 	if v.snapshot != nil {
 		set("X-Stampgate-Policy", utoa(v.snapshot.Serial()))
 	}
 	if v.Draining() {
 		set("Connection", "close")
 	}
+}
+
+// tried lists the targets of the attempts in their order, the last of which
+// served if any did.
+func tried(list []*policy.Target) string {
+	var b strings.Builder
+	for i, t := range list {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(t.Backend + "/" + t.Deployment)
+	}
+	return b.String()
 }
 
 // status of an auth error: one text for all that is not another boundary's.

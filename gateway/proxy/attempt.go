@@ -58,6 +58,9 @@ func (x *exchange) begin(t *targets.Ticket) {
 	x.early.begun()
 	x.result.Attempts++
 	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
+	if x.call.ListTargets {
+		x.result.Targets = append(x.result.Targets, t.Target)
+	}
 }
 
 // note keeps the first failure with which the call may end.

@@ -114,6 +114,8 @@ type Call struct {
 	Stream bool
 	// Tokens estimates what a limit on tokens counts of the request; 0: unknown.
 	Tokens int
+	// ListTargets: the result lists the target of each attempt.
+	ListTargets bool
 	// BeforeHeader is called with the answer's header just before it is sent.
 	BeforeHeader func(h http.Header, r *Result)
 }
@@ -121,7 +123,8 @@ type Call struct {
 // A Result says how a call went.
 type Result struct {
 	Attempts  int
-	Target    *policy.Target // of the last attempt; nil if none was made
+	Target    *policy.Target   // of the last attempt; nil if none was made
+	Targets   []*policy.Target // of each attempt in order, if the call wants them listed
 	Tier      int
 	Passive   bool
 	Status    int           // sent to the client; 0 if nothing was

@@ -75,16 +75,16 @@ const (
 )
 
 // gatewayConfig is for gateway --config.
-func gatewayConfig(b boundaryPlan, g gatewayPlan, s secrets, cp controlPlaneReady) (object, error) {
-	gossipKey, err := s.gossip(b.Name, g.Region)
+func (s *stack) gatewayConfig(b boundaryPlan, g gatewayPlan, cp controlPlaneReady) (object, error) {
+	gossipKey, err := s.secrets.gossip(b.Name, g.Region)
 	if err != nil {
 		return nil, err
 	}
-	sealKey, err := s.seal(b.Name)
+	sealKey, err := s.secrets.seal(b.Name)
 	if err != nil {
 		return nil, err
 	}
-	adminToken, err := s.file(adminTokenName, randomHex)
+	adminToken, err := s.secrets.file(adminTokenName, randomHex)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func gatewayConfig(b boundaryPlan, g gatewayPlan, s secrets, cp controlPlaneRead
 			peers = append(peers, other.Gossip)
 		}
 	}
-	return object{
+	config := object{
 		"boundary": b.Name, "region": g.Region, "name": g.Name, "zone": g.Zone,
 		"listen":    g.Public,
 		"admin":     object{"listen": g.Admin, "tokenFile": adminToken},
@@ -102,12 +102,16 @@ func gatewayConfig(b boundaryPlan, g gatewayPlan, s secrets, cp controlPlaneRead
 		"policy": object{
 			"etcd":        object{"endpoints": cp.Etcd[string(b.Name)]},
 			"trustedKeys": []string{cp.PublicKey},
-			"cacheDir":    s.config.path("cache", g.Name),
+			"cacheDir":    s.path("cache", g.Name),
 		},
 		"gossip": object{"listen": g.Gossip, "advertise": g.Gossip, "join": peers, "keyFile": gossipKey},
 		"seal":   object{"keyFile": sealKey},
 		"drain":  object{"notice": gatewayDrainNotice.String(), "timeout": gatewayDrainTimeout.String()},
-	}, nil
+	}
+	if s.TLS {
+		config["tls"] = object{"certFile": s.certificates.cert, "keyFile": s.certificates.key}
+	}
+	return config, nil
 }
 
 // writeConfig writes config/NAME.yaml and returns its path.

@@ -55,7 +55,10 @@ type Config struct {
 	// PortBase is the first port of the stack's block. 0: the first block, from
 	// DefaultPortBase on, of which no port is in use.
 	PortBase int
-	Log      io.Writer // progress and deaths, for a person
+	// TLS has the gateways speak https, with a certificate of an authority that
+	// is made in Dir. The simulated backends stay plain, on loopback.
+	TLS bool
+	Log io.Writer // progress and deaths, for a person
 }
 
 // A Boundary is one residency boundary of the stack.

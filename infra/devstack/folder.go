@@ -73,14 +73,14 @@ func (f *folder) prepare(keepState bool) error {
 	}
 	stale := []string{StackFileName, processesName, "config", "logs", "policies"}
 	if !keepState {
-		stale = append(stale, planName, "keys", "etcd", "cache")
+		stale = append(stale, planName, "keys", "tls", "etcd", "cache")
 	}
 	for _, name := range stale {
 		if err := os.RemoveAll(filepath.Join(f.dir, name)); err != nil {
 			return fmt.Errorf("remove the last run's state: %w", err)
 		}
 	}
-	for _, name := range []string{"config", "logs", "policies", "keys", "etcd", "cache"} {
+	for _, name := range []string{"config", "logs", "policies", "keys", "tls", "etcd", "cache"} {
 		if err := os.MkdirAll(filepath.Join(f.dir, name), 0o700); err != nil {
 			return fmt.Errorf("make the stack's folder: %w", err)
 		}

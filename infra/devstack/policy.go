@@ -35,15 +35,17 @@ type route struct {
 
 func routes() []route {
 	return []route{
-		{"gpt-4o", "2024-11-20", true},
-		{"gpt-4o-mini", "2024-07-18", true},
+		{"gpt-5.4", "2026-03-05", true},
+		{"gpt-5.4-mini", "2026-03-17", true},
 		{"text-embedding-3-large", "1", false},
+		{"gpt-35-turbo-instruct", "0914", false}, // the one family that still does completions
+		{"gpt-realtime-2", "2026-05-06", false},
 	}
 }
 
 // probeRoute is what the stack asks each gateway for before it calls itself
 // ready.
-const probeRoute = "gpt-4o"
+const probeRoute = "gpt-5.4"
 
 // deploymentsOf returns what a provisioned or a standard instance offers. The
 // capacities are small enough that a load run can reach them.
@@ -66,7 +68,7 @@ func deploymentsOf(provisioned bool) []deployment {
 const keyLife = 365 * 24 * time.Hour
 
 // clientsOf names the callers of every boundary. There are two, so that one can
-// be seen to do the other no harm; the second has no embeddings granted.
+// be seen to do the other no harm; the second may use the chat models alone.
 func clientsOf() []Client {
 	var all []string
 	for _, r := range routes() {
@@ -74,7 +76,7 @@ func clientsOf() []Client {
 	}
 	return []Client{
 		{Name: "payroll", Routes: all},
-		{Name: "support", Routes: []string{"gpt-4o", "gpt-4o-mini"}},
+		{Name: "support", Routes: []string{"gpt-5.4", "gpt-5.4-mini"}},
 	}
 }
 

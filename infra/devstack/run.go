@@ -51,8 +51,14 @@ func Run(ctx context.Context, c Config, ready func(*Stack)) (err error) {
 		return err
 	}
 	defer ports.releaseAll()
+	var certs certificates
+	if c.TLS {
+		if certs, err = c.certificates(); err != nil {
+			return err
+		}
+	}
 	s := &stack{
-		Config: c, plan: p, ports: ports, bin: bin, folder: folder,
+		Config: c, certificates: certs, plan: p, ports: ports, bin: bin, folder: folder,
 		secrets: secrets{config: c}, spawner: newSpawner(), deaths: make(chan *child, 3+maxGateways),
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
@@ -117,12 +123,13 @@ func findBinaries(dir string) (binaries, error) {
 // stack is one run.
 type stack struct {
 	Config
-	plan    plan
-	ports   *reservation
-	bin     binaries
-	folder  *folder
-	secrets secrets
-	spawner *spawner
+	certificates certificates // empty without TLS
+	plan         plan
+	ports        *reservation
+	bin          binaries
+	folder       *folder
+	secrets      secrets
+	spawner      *spawner
 
 	children []*child // in the order of their start; used by Run's goroutine alone
 	deaths   chan *child

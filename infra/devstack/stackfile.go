@@ -13,7 +13,10 @@ import (
 // A Stack says how to reach everything that runs: the content of stack.json.
 // It holds keys and tokens, so the file is readable by its owner alone.
 type Stack struct {
-	PID          int                        `json:"pid"` // of stampctl dev: SIGTERM to it stops the whole stack
+	PID int `json:"pid"` // of stampctl dev: SIGTERM to it stops the whole stack
+	// CAFile is the certificate that clients of the gateways have to trust; empty
+	// where the gateways speak plain http.
+	CAFile       string                     `json:"caFile,omitempty"`
 	ControlPlane ControlPlane               `json:"controlPlane"`
 	Boundaries   map[geo.Boundary]*Endpoint `json:"boundaries"`
 }

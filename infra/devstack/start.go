@@ -142,7 +142,7 @@ func (s *stack) startGateways(cp controlPlaneReady, sim simulatorReady, identity
 	out := map[string]*child{}
 	for _, b := range s.plan.Boundaries {
 		for _, g := range b.Gateways {
-			config, err := gatewayConfig(b, g, s.secrets, cp)
+			config, err := s.gatewayConfig(b, g, cp)
 			if err != nil {
 				return nil, err
 			}
@@ -171,6 +171,7 @@ func (s *stack) stackFile(cp controlPlaneReady, pid int, clients map[geo.Boundar
 	}
 	file := &Stack{
 		PID:          os.Getpid(),
+		CAFile:       s.certificates.ca,
 		ControlPlane: ControlPlane{URL: cp.URL, AdminToken: strings.TrimSpace(string(token)), PublicKey: cp.PublicKey, PID: pid},
 		Boundaries:   map[geo.Boundary]*Endpoint{},
 	}
@@ -198,6 +199,10 @@ func (s *stack) awaitGateways(ctx context.Context, file *Stack, children map[str
 	if err != nil {
 		return err
 	}
+	roots, err := s.certificates.roots()
+	if err != nil {
+		return err
+	}
 	for _, b := range s.plan.Boundaries {
 		e := file.Boundaries[b.Name]
 		for _, g := range b.Gateways {
@@ -206,7 +211,7 @@ func (s *stack) awaitGateways(ctx context.Context, file *Stack, children map[str
 			if err := c.awaitReady(ctx, &up); err != nil {
 				return err
 			}
-			if err := awaitTraffic(ctx, up.URL, e.Clients[0].Key); err != nil {
+			if err := awaitTraffic(ctx, roots, up.URL, e.Clients[0].Key); err != nil {
 				return fmt.Errorf("gateway %s is up but does not serve: %w; its last lines, from %s:\n%s", g.Name, err, c.log, indent(tail(c.log, tailLines)))
 			}
 			e.Gateways = append(e.Gateways, Gateway{

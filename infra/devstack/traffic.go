@@ -3,6 +3,8 @@ package devstack
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -16,10 +18,12 @@ const apiVersion = "2024-10-21"
 
 // awaitTraffic waits until the gateway says that it is ready, and then until
 // one chat request has gone the whole way through it to a backend and back.
-func awaitTraffic(ctx context.Context, gateway, key string) error {
+func awaitTraffic(ctx context.Context, roots *x509.CertPool, gateway, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, trafficWait)
 	defer cancel()
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}}
 	if err := repeat(ctx, func() error { return expectOK(ctx, client, readyRequest(gateway)) }); err != nil {
 		return fmt.Errorf("wait for /health/ready: %w", err)
 	}

@@ -1,6 +1,7 @@
-// A chat call, a streamed one and an embedding with the official Node SDK.
+// A chat call, a streamed one, a tool call, structured output and an embedding
+// with the official Node SDK.
 //
-// Reads BASE_URL, API_KEY, and for TLS NODE_EXTRA_CA_CERTS from the environment.
+// Reads BASE_URL, API_KEY, MODEL, and for TLS NODE_EXTRA_CA_CERTS from the environment.
 // Prints one JSON object of what came back; what it should be is decided by the
 // caller.
 
@@ -8,15 +9,26 @@ import OpenAI, { AzureOpenAI } from "openai";
 
 const base = process.env.BASE_URL;
 const apiKey = process.env.API_KEY;
+const model = process.env.MODEL;
 const messages = [{ role: "user", content: "Say hello." }];
+const schema = {
+  type: "object",
+  properties: { city: { type: "string" }, days: { type: "integer" } },
+  required: ["city", "days"],
+  additionalProperties: false,
+};
+const fits = (text) => {
+  const value = JSON.parse(text);
+  return typeof value.city === "string" && Number.isInteger(value.days) && Object.keys(value).length === 2;
+};
 
 async function exercise(client) {
-  const chat = await client.chat.completions.create({ model: "gpt-4o", messages });
+  const chat = await client.chat.completions.create({ model, messages });
   let text = "";
   let chunks = 0;
   let usage = null;
   const stream = await client.chat.completions.create({
-    model: "gpt-4o",
+    model,
     messages,
     stream: true,
     stream_options: { include_usage: true },
@@ -26,6 +38,15 @@ async function exercise(client) {
     text += chunk.choices[0]?.delta?.content ?? "";
     if (chunk.usage) usage = chunk.usage.total_tokens;
   }
+  const structured = await client.chat.completions.parse({
+    model,
+    messages,
+    response_format: { type: "json_schema", json_schema: { name: "weather", strict: true, schema } },
+  });
+  const tools = [{ type: "function", function: { name: "weather", strict: true, parameters: schema } }];
+  const called = (await client.chat.completions.create({ model, messages, tools })).choices[0];
+  const streamed = (await client.chat.completions.stream({ model, messages, tools }).finalChatCompletion()).choices[0];
+  const calls = [called, streamed].map((c) => c.message.tool_calls[0].function.arguments);
   const embedding = await client.embeddings.create({ model: "text-embedding-3-large", input: "hello" });
   return {
     chat: chat.choices[0].message.content,
@@ -33,6 +54,10 @@ async function exercise(client) {
     stream: text,
     chunks,
     streamTokens: usage,
+    structured: fits(structured.choices[0].message.content),
+    tool: fits(calls[0]) && calls[0] === calls[1],
+    finish: called.finish_reason,
+    finishStream: streamed.finish_reason,
     dimensions: embedding.data[0].embedding.length,
   };
 }

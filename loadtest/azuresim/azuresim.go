@@ -3,6 +3,12 @@
 // or a gateway can tell. Headers, error bodies, stream framing, authentication
 // and rate limits follow what was read or recorded of the real service.
 //
+// Chats call the tools that they are given and answer in the format that they
+// are asked for: arguments and structured output are made from their JSON Schema
+// (see schema.go for which words of it) and valid by it. Those tools are called
+// that the prompt names, or else the first; after a tool's message the answer is
+// in words, unless tool_choice requires a call.
+//
 // Its control API sets latencies and faults while it runs, and tells what
 // arrived where: every request is recorded, without its text.
 //

@@ -15,9 +15,22 @@ type generation struct {
 	id      string
 	created string
 	model   string // quoted
-	choices [][]string
-	finish  string // the reason why every choice ends
+	choices []choice
 	latency Latency
+}
+
+// A choice is one of the answers to a request.
+type choice struct {
+	tokens []string // of the text, or of the arguments of all calls
+	calls  []toolCall
+	finish string // the reason why it ends
+}
+
+// A toolCall is a function that a choice calls; its arguments are the choice's
+// tokens from one to the other.
+type toolCall struct {
+	id, name string
+	from, to int
 }
 
 func serveChat(x *exchange) {
@@ -39,24 +52,90 @@ func serveCompletion(x *exchange) {
 func newGeneration(x *exchange, chat bool) *generation {
 	g := &generation{
 		x: x, chat: chat, created: strconv.FormatInt(time.Now().Unix(), 10),
-		model: quote(x.servedModel(x.deployment.snapshotName())), latency: x.inst.latencyOf(x.deployment), finish: "stop",
+		model: quote(x.servedModel(x.deployment.snapshotName())), latency: x.inst.latencyOf(x.deployment),
 	}
 	g.id = "cmpl-" + randomID(29)
 	if chat {
 		g.id = "chatcmpl-" + randomID(29)
 	}
-	n := g.latency.Tokens
-	if asked := x.params.MaxTokens; asked > 0 && asked < n {
-		n, g.finish = asked, "length"
-	}
-	if strings.Contains(x.params.Prompt, FilterAnswer) {
-		n, g.finish = max(1, n/2), "content_filter"
-	}
 	for c := range x.params.Choices {
-		g.choices = append(g.choices, wordsOf(x.params.Prompt, c, n))
+		one := choice{finish: "stop"}
+		if called := x.params.called(); chat && called != nil {
+			one = callsOf(x.params, called, c)
+		} else {
+			one.tokens = textOf(x.params, c, g.latency.Tokens, chat)
+		}
+		g.choices = append(g.choices, one.cut(x.params))
 	}
 	x.cached = x.deployment.cache.hit(x.params.Prompt)
 	return g
+}
+
+// textOf is the text of a choice, in the format that was asked for.
+func textOf(p params, c, tokens int, chat bool) []string {
+	if p.Format.schema == nil || !chat {
+		if p.MaxTokens > 0 && p.MaxTokens < tokens {
+			tokens = p.MaxTokens + 1 // one too many: cut says why it ends
+		}
+		return wordsOf(p.Prompt, c, tokens)
+	}
+	text, err := valueOf(p.Format.schema, p.Prompt+strconv.Itoa(c))
+	if err != nil { // the schema was tried with another seed
+		text = "{}"
+	}
+	return pieces(text)
+}
+
+// callsOf is a choice that calls functions.
+func callsOf(p params, called []tool, c int) choice {
+	// A call that was asked for by name ends as a text does, as the service has it.
+	out := choice{finish: "tool_calls"}
+	if p.Choice.mode == "function" {
+		out.finish = "stop"
+	}
+	for n, t := range called {
+		arguments, err := valueOf(t.parameters, p.Prompt+strconv.Itoa(c)+t.name+strconv.Itoa(n))
+		if err != nil { // the schema was tried with another seed
+			arguments = "{}"
+		}
+		from := len(out.tokens)
+		out.tokens = append(out.tokens, pieces(arguments)...)
+		out.calls = append(out.calls, toolCall{"call_" + randomID(24), t.name, from, len(out.tokens)})
+	}
+	return out
+}
+
+// cut ends a choice where the request or the content filter wants its end.
+func (c choice) cut(p params) choice {
+	n := len(c.tokens)
+	if p.MaxTokens > 0 && p.MaxTokens < n {
+		n, c.finish = p.MaxTokens, "length"
+	}
+	if strings.Contains(p.Prompt, FilterAnswer) {
+		n, c.finish = max(1, n/2), "content_filter"
+	}
+	c.tokens = c.tokens[:n]
+	for k := range c.calls {
+		if call := &c.calls[k]; call.from >= n && k > 0 {
+			c.calls = c.calls[:k]
+			break
+		} else if call.to > n {
+			call.to = n
+		}
+	}
+	return c
+}
+
+// pieces cuts JSON text into tokens of four characters each.
+func pieces(text string) []string {
+	var out []string
+	runes := []rune(text)
+	for len(runes) > 0 {
+		n := min(4, len(runes))
+		out = append(out, string(runes[:n]))
+		runes = runes[n:]
+	}
+	return out
 }
 
 func (g *generation) serve() {
@@ -65,7 +144,7 @@ func (g *generation) serve() {
 		g.stream()
 		return
 	}
-	for n := range g.choices[0] {
+	for n := range g.longest() {
 		if g.latency.PerToken == 0 && n > 0 {
 			break
 		}
@@ -76,7 +155,26 @@ func (g *generation) serve() {
 	g.x.plain(&answer{status: 200, body: g.whole()})
 }
 
-func (g *generation) completionTokens() int { return len(g.choices) * len(g.choices[0]) }
+// longest is the number of tokens of the longest choice.
+func (g *generation) longest() int {
+	n := 0
+	for _, c := range g.choices {
+		n = max(n, len(c.tokens))
+	}
+	return n
+}
+
+// completionTokens counts the names of what is called with the rest.
+func (g *generation) completionTokens() int {
+	n := 0
+	for _, c := range g.choices {
+		n += len(c.tokens)
+		for _, call := range c.calls {
+			n += textTokens(call.name)
+		}
+	}
+	return n
+}
 
 // usage reports tokens; the details are those of current chat models.
 func (g *generation) usage() string {
@@ -99,17 +197,19 @@ func (g *generation) usage() string {
 func (g *generation) whole() string {
 	var b strings.Builder
 	b.WriteString(`{"choices":[`)
-	for n, tokens := range g.choices {
+	for n, c := range g.choices {
 		if n > 0 {
 			b.WriteByte(',')
 		}
-		text := quote(strings.Join(tokens, ""))
-		b.WriteString(`{"content_filter_results":` + g.verdictOnAnswer() + `,"finish_reason":"` + g.finish +
+		b.WriteString(`{"content_filter_results":` + c.verdict() + `,"finish_reason":"` + c.finish +
 			`","index":` + strconv.Itoa(n) + `,"logprobs":null,`)
-		if g.chat {
-			b.WriteString(`"message":{"annotations":[],"content":` + text + `,"refusal":null,"role":"assistant"}}`)
-		} else {
-			b.WriteString(`"text":` + text + `}`)
+		switch {
+		case len(c.calls) > 0:
+			b.WriteString(`"message":{"annotations":[],"content":null,"refusal":null,"role":"assistant","tool_calls":` + c.callsWhole() + `}}`)
+		case g.chat:
+			b.WriteString(`"message":{"annotations":[],"content":` + c.text() + `,"refusal":null,"role":"assistant"}}`)
+		default:
+			b.WriteString(`"text":` + c.text() + `}`)
 		}
 	}
 	object := "text_completion"
@@ -125,9 +225,26 @@ func (g *generation) whole() string {
 	return b.String()
 }
 
-func (g *generation) verdictOnAnswer() string {
-	if g.finish == "content_filter" {
+// text is the whole text of a choice, quoted.
+func (c choice) text() string { return quote(strings.Join(c.tokens, "")) }
+
+// callsWhole are the calls of a choice in an answer that is not a stream.
+func (c choice) callsWhole() string {
+	var b strings.Builder
+	for n, call := range c.calls {
+		b.WriteString(separator(n, "[") + `{"function":{"arguments":` + quote(strings.Join(c.tokens[call.from:call.to], "")) +
+			`,"name":` + quote(call.name) + `},"id":"` + call.id + `","type":"function"}`)
+	}
+	return b.String() + "]"
+}
+
+// verdict is the filter's on the answer; it does not look at calls.
+func (c choice) verdict() string {
+	switch {
+	case c.finish == "content_filter":
 		return filterViolence
+	case len(c.calls) > 0:
+		return `{}`
 	}
 	return filterSafe
 }
@@ -163,42 +280,6 @@ func (g *generation) frameTail(usage string) string {
 		object, fingerprint = "chat.completion.chunk", `,"system_fingerprint":null`
 	}
 	return `,"created":` + g.created + `,"id":"` + g.id + `","model":` + g.model + `,"object":"` + object + `"` + fingerprint + usage + `}`
-}
-
-// sendChoices sends all choices a token at a time, side by side.
-func (g *generation) sendChoices(s *stream, tail string) bool {
-	for c := range g.choices {
-		if g.chat && !s.send([]byte(g.frame(c, `{}`, `{"content":"","refusal":null,"role":"assistant"}`, "", tail))) {
-			return false
-		}
-	}
-	for n := range g.choices[0] {
-		if n > 0 && g.latency.PerToken > 0 && !g.x.wait(g.x.pace(g.latency, n)) {
-			return false
-		}
-		for c := range g.choices {
-			text := quote(g.choices[c][n])
-			if g.chat {
-				text = `{"content":` + text + `}`
-			}
-			if !s.send([]byte(g.frame(c, filterSafe, text, "", tail))) {
-				return false
-			}
-		}
-	}
-	for c := range g.choices {
-		filter, content := `{}`, `""`
-		if g.chat {
-			content = `{}`
-		}
-		if g.finish == "content_filter" {
-			filter = filterViolence
-		}
-		if !s.send([]byte(g.frame(c, filter, content, g.finish, tail))) {
-			return false
-		}
-	}
-	return true
 }
 
 // frame is one event: content is the delta of a chat or the text of a completion.

@@ -21,8 +21,14 @@ type params struct {
 	IncludeUsage        bool
 	MaxTokens           int // 0: not given
 	Choices             int
-	Prompt              string   // all text of the prompt, joined
-	Messages            int      // chat: how many
+	Prompt              string // all text of the prompt, joined
+	Messages            int    // chat: how many
+	AfterTool           bool   // chat: the last message is what a tool returned
+	Tools               []tool // chat: those that the answer may call
+	Choice              toolChoice
+	Parallel            *bool    // parallel_tool_calls, nil if it was not given
+	Format              format   // of the answer
+	SchemaTokens        int      // of tools, of their calls so far and of the format
 	Inputs              []string // embeddings: one text each
 	InputTokens         []int    // embeddings: tokens of each input
 	Dimensions          int
@@ -43,6 +49,10 @@ type body struct {
 	Input         json.RawMessage `json:"input"`
 	Dimensions    *int            `json:"dimensions"`
 	Encoding      string          `json:"encoding_format"`
+	Tools         []rawTool       `json:"tools"`
+	ToolChoice    json.RawMessage `json:"tool_choice"`
+	Parallel      *bool           `json:"parallel_tool_calls"`
+	Format        *rawFormat      `json:"response_format"`
 }
 
 type streamOptions struct {
@@ -50,8 +60,9 @@ type streamOptions struct {
 }
 
 type message struct {
-	Role    string          `json:"role"`
-	Content json.RawMessage `json:"content"`
+	Role      string          `json:"role"`
+	Content   json.RawMessage `json:"content"`
+	ToolCalls json.RawMessage `json:"tool_calls"`
 }
 
 type part struct {
@@ -104,7 +115,12 @@ func parseBody(text []byte) (params, *answer) {
 	default:
 		return params{}, invalidParameter("encoding_format", "Invalid value for 'encoding_format'. Supported values are: 'float' and 'base64'.")
 	}
-	return p, p.addTexts(&b)
+	for _, add := range []func(*body) *answer{p.addTexts, p.addTools, p.addFormat} {
+		if a := add(&b); a != nil {
+			return params{}, a
+		}
+	}
+	return p, nil
 }
 
 // addTexts collects the texts of messages, prompt and input.
@@ -114,6 +130,8 @@ func (p *params) addTexts(b *body) *answer {
 		if !addContent(&all, m.Content) {
 			return invalidParameter("messages", "Invalid type for 'messages': expected a string or an array of content parts.")
 		}
+		p.SchemaTokens += textTokens(string(m.ToolCalls))
+		p.AfterTool = m.Role == "tool"
 	}
 	if present(b.Prompt) {
 		texts, _, ok := texts(b.Prompt)
@@ -196,7 +214,7 @@ func textTokens(s string) int { return (utf8.RuneCountInString(s) + 3) / 4 }
 // promptTokens is what usage reports: chat adds three for each message and for
 // the answer's beginning, which gives the recorded 8 for "Hello!".
 func (p params) promptTokens() int {
-	n := textTokens(p.Prompt)
+	n := textTokens(p.Prompt) + p.SchemaTokens
 	if p.hasMessages {
 		n += 3*p.Messages + 3
 	}
@@ -205,4 +223,4 @@ func (p params) promptTokens() int {
 
 // limitCost is what the rate limit counts at arrival: the text's estimate and
 // the most that may be generated, nothing for that if it is not given.
-func (p params) limitCost() int { return textTokens(p.Prompt) + p.MaxTokens*p.Choices }
+func (p params) limitCost() int { return textTokens(p.Prompt) + p.SchemaTokens + p.MaxTokens*p.Choices }

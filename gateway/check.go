@@ -1,0 +1,184 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/stamp/membership"
+	"github.com/stampgate/stampgate/stamp/secret"
+)
+
+// A ConfigError is a fault of the configuration or of a file that it names, as
+// opposed to something that goes wrong while running.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the faults, joined.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Check reports, as a *ConfigError, every fault for which Run would not start:
+// those of the configuration itself or, if it has none, of the files that it
+// names. Run begins with it, so that what passes here does not fail there. It opens no
+// listener, asks nobody, and leaves no file behind.
+func (c Config) Check() error {
+	c = c.withDefaults()
+	err := c.Validate()
+	if err == nil {
+		err = errors.Join(c.checkCertificate(), c.checkAdmin(), c.checkPolicy(), c.checkGossip(), c.checkSeal())
+	}
+	if err != nil {
+		return &ConfigError{err}
+	}
+	return nil
+}
+
+func (c Config) checkCertificate() error {
+	if c.TLS.CertFile == "" {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	return nil
+}
+
+func (c Config) checkAdmin() error {
+	if c.Admin == nil {
+		return nil
+	}
+	_, err := readToken(c.Admin.TokenFile)
+	return err
+}
+
+// readToken reads the admin token; without a file there is none.
+func readToken(file string) (secret.Secret, error) {
+	if file == "" {
+		return secret.Secret{}, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return secret.Secret{}, fmt.Errorf("admin.tokenFile: %w", err)
+	}
+	token := secret.New(strings.TrimSpace(string(text)))
+	if token.IsZero() {
+		return secret.Secret{}, fmt.Errorf("admin.tokenFile: %s is empty", file)
+	}
+	return token, nil
+}
+
+// checkPolicy compiles a policy file, within the residency that the
+// configuration allows. What an etcd has is not asked: it may be away.
+func (c Config) checkPolicy() error {
+	if c.Policy.Etcd != nil {
+		if err := c.storeConfig().Check(); err != nil {
+			return fmt.Errorf("policy.etcd: %w", err)
+		}
+		return checkFolder(c.Policy.CacheDir)
+	}
+	source, err := os.ReadFile(c.Policy.File)
+	if err != nil {
+		return fmt.Errorf("policy.file: %w", err)
+	}
+	doc, err := policy.Decode(source)
+	if err == nil {
+		_, err = policy.Compile(doc, policy.Options{Local: new(c.local()), AllowLoopback: c.AllowLoopback})
+	}
+	if err != nil {
+		return fmt.Errorf("policy.file: %s: %w", c.Policy.File, err)
+	}
+	return nil
+}
+
+func (c Config) storeConfig() store.Config {
+	e := c.Policy.Etcd
+	return store.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}
+}
+
+// checkFolder tries to write into a folder, or into the one in which it would
+// be made. That the disk is full or broken is no fault of the configuration: a
+// gateway serves without it.
+func checkFolder(dir string) error {
+	at := dir
+	for {
+		info, err := os.Stat(at)
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("policy.cacheDir: %s is no folder", at)
+		}
+		if err == nil {
+			break
+		}
+		up := filepath.Dir(at)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || up == at {
+			return fmt.Errorf("policy.cacheDir: %w", err)
+		}
+		at = up
+	}
+	f, err := os.CreateTemp(at, ".check-*")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("policy.cacheDir: this process may not write in %s: after a restart without etcd there would be no policy", at)
+	}
+	return nil
+}
+
+func (c Config) checkGossip() error {
+	if c.Gossip == nil {
+		return nil
+	}
+	_, err := membership.New(c.gossipConfig(zerolog.Nop(), prometheus.NewRegistry()))
+	return err
+}
+
+// sealKeyLimit is far more than all keys that a rotation can need, in bytes.
+const sealKeyLimit = 64 << 10
+
+// checkSeal reads the keys of object ids: base64 of 32 bytes, one a line, as in
+// the gossip's key file. No key, nor a part of one, goes into an error.
+func (c Config) checkSeal() error {
+	if c.Seal == nil {
+		return nil
+	}
+	if c.Seal.KeyFile == "" {
+		return errors.New("seal.keyFile: is missing")
+	}
+	f, err := os.Open(c.Seal.KeyFile)
+	if err != nil {
+		return fmt.Errorf("seal.keyFile: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	text, err := io.ReadAll(io.LimitReader(f, sealKeyLimit))
+	if err != nil {
+		return fmt.Errorf("seal.keyFile: %w", err)
+	}
+	keys, number := 0, 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if key, err := base64.StdEncoding.Strict().DecodeString(line); err != nil || len(key) != 32 {
+			return fmt.Errorf("seal.keyFile: %s: line %d: want base64 of 32 bytes, as 'openssl rand -base64 32' prints", c.Seal.KeyFile, number)
+		}
+		keys++
+	}
+	if keys == 0 {
+		return fmt.Errorf("seal.keyFile: %s holds no key: want base64 of 32 bytes, as 'openssl rand -base64 32' prints", c.Seal.KeyFile)
+	}
+	return nil
+}
