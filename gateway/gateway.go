@@ -34,6 +34,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 	"github.com/stampgate/stampgate/stamp/secret"
@@ -75,6 +76,7 @@ type gateway struct {
 	machine     *health.Machine
 	prober      *probe.Prober
 	inflight    lifecycle.Inflight
+	running     running.Set
 	metrics     *prometheus.Registry
 	store       *store.Store // nil when the policy comes from a file
 	gossip      *gossip      // nil without gossip
@@ -183,8 +185,10 @@ func trustedKeys(texts []string) ([]signing.PublicKey, error) {
 	return keys, nil
 }
 
-// advance prepares the parts for a snapshot that requests are about to see.
+// advance prepares the parts for a snapshot that requests are about to see. What
+// the snapshot does not allow ends first of all.
 func (g *gateway) advance(s *policy.Snapshot) {
+	g.tellEnded(g.running.Advance(s, time.Now()))
 	g.registry.Advance(s)
 	g.credentials.Advance(s)
 	g.proxy.Advance(s)
@@ -208,7 +212,7 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name,
 		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Proxy: g.proxy,
 		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
-		Inflight: &g.inflight, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
+		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
 		Limits: operation.DefaultLimits(), Metrics: api.NewMetrics(g.metrics), Log: g.log,
 	})
 	var err error

@@ -70,7 +70,7 @@ func (v *visit) handle() error {
 	}
 	v.operation = match.Operation.Name
 	if match.Operation.Local {
-		return v.local(match, client)
+		return v.local(match, client.Principal)
 	}
 	if match.Operation.WebSocket {
 		return v.relay(match, client)
@@ -84,7 +84,7 @@ func (v *visit) fromFrontDoor() bool {
 }
 
 // forward reads and scans the body, resolves the route and lets the proxy serve.
-func (v *visit) forward(match operation.Match, client *policy.Principal) error {
+func (v *visit) forward(match operation.Match, client policy.Caller) error {
 	body, err := v.readBody()
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (v *visit) forward(match operation.Match, client *policy.Principal) error {
 	if err != nil {
 		return err
 	}
-	call, err := v.call(match, &scan, client)
+	call, err := v.call(match, &scan, client.Principal)
 	if err != nil {
 		return err
 	}
@@ -102,6 +102,7 @@ func (v *visit) forward(match operation.Match, client *policy.Principal) error {
 	call.Body, call.Scan = body, scan
 	call.Stream, call.Tokens = v.stream, operation.Tokens(&scan, len(body))
 	call.Stateless = match.Operation.Stateless && !scan.Store.On
+	defer v.run(call, client)()
 	v.result = v.Proxy.Serve(v.w, call)
 	return v.refusal()
 }
@@ -128,6 +129,14 @@ func (v *visit) call(match operation.Match, scan *operation.Body, client *policy
 		Context: v.r.Context(), Match: match, Header: v.r.Header,
 		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID, BeforeHeader: v.stamp,
 	}, nil
+}
+
+// run notes that the call is being served, so that a policy which no longer
+// allows it ends it. The function that it returns ends the note.
+func (v *visit) run(call *proxy.Call, client policy.Caller) (leave func()) {
+	call.Running = v.Running.Enter(call.Context, v.w, client, call.Route.Name)
+	call.Context = call.Running.Context()
+	return call.Running.Leave
 }
 
 // refusal is what the proxy leaves to be answered here.

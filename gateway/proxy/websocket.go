@@ -54,6 +54,7 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 		if backend != nil {
 			o = a.session(r, backend)
 		}
+		c.Running.At(nil)
 		ticket.Observe(time.Now(), o)
 		if o.Kind == targets.IdentityRefused {
 			p.cfg.Credentials.Rejected(ticket.Target)
@@ -71,7 +72,9 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 // is known how the session begins. Without one, the outcome says what came
 // instead.
 func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *held, targets.Outcome) {
-	x.begin(t)
+	if !x.begin(t) {
+		return nil, nil, targets.Outcome{Kind: targets.Canceled}
+	}
 	a := &attempt{exchange: x, ticket: t}
 	// Ending the attempt's context ends the handshake. A session that stands is not
 	// bound to it any more.
