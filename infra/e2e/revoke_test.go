@@ -296,16 +296,9 @@ func TestP1AClientThatDoesNotReadIsEndedToo(t *testing.T) {
 	body := chatBody(true)
 	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n%s", chatPath, s.Key, len(body), body)
 	s.Await("the stream runs", func() bool { return backend.InFlight() == 1 })
-	before := int64(-1)
-	s.Await("the stream is stuck", func() bool {
-		now := calls(backend)[0].AnswerBytes
-		stuck := now > 0 && now == before
-		before = now
-		if !stuck {
-			time.Sleep(50 * time.Millisecond) // long enough for a stream that flows to show it
-		}
-		return stuck
-	})
+	// Nothing tells that the stream is stuck. If it is not yet, it must end all the
+	// same.
+	time.Sleep(300 * time.Millisecond)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
