@@ -27,6 +27,8 @@ type Snapshot struct {
 	targets    []*Target
 	byKey      map[Key]*Target
 	backends   map[string][]*Target
+	references *References
+	others     map[geo.Boundary]string // addresses of other boundaries' gateways
 }
 
 // Serial returns the publication's number; 0 for a policy read from a file.
@@ -79,6 +81,16 @@ func (s *Snapshot) TargetsOf(backend string) iter.Seq[*Target] {
 
 // Fence returns the fence of the boundary.
 func (s *Snapshot) Fence() *geo.Fence { return s.fence }
+
+// References returns what becomes of external references in requests.
+func (s *Snapshot) References() *References { return s.references }
+
+// OtherBoundary returns the address of another boundary's gateways, if the policy
+// gives it.
+func (s *Snapshot) OtherBoundary(name geo.Boundary) (string, bool) {
+	address, ok := s.others[name]
+	return address, ok
+}
 
 // Stamp returns the rules of the region's stamp.
 func (s *Snapshot) Stamp(region geo.RegionID) (*StampRules, bool) {

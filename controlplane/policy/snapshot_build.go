@@ -21,6 +21,12 @@ func (c *check) snapshot(digest string) *Snapshot {
 		byKey:    make(map[Key]*Target, len(c.targets)),
 		backends: make(map[string][]*Target, len(c.doc.Backends)),
 		ordered:  c.routes,
+
+		references: compileReferences(c.doc.ExternalReferences, c.doc.Residency.Processing),
+		others:     make(map[geo.Boundary]string, len(c.doc.OtherBoundaries)),
+	}
+	for name, address := range c.doc.OtherBoundaries {
+		s.others[geo.Boundary(name)] = address
 	}
 	for i := range c.doc.Stamps {
 		rules := compileStamp(&c.doc.Stamps[i])
