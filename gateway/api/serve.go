@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -61,7 +62,7 @@ func (v *visit) handle() error {
 	}
 	client, err := v.Auth.Authenticate(v.r.Context(), v.r.Header, v.snapshot, v.start)
 	if err != nil {
-		return err
+		return v.whereTo(err)
 	}
 	v.client = client.Name
 	match, err := operation.Recognise(v.r.Method, v.r.URL.EscapedPath(), v.r.URL.RawQuery)
@@ -98,6 +99,11 @@ func (v *visit) forward(match operation.Match, client policy.Caller) error {
 	if err != nil {
 		return err
 	}
+	if refs := v.snapshot.References(); !refs.All() {
+		if err := operation.References(match.Operation, body, &scan, refs.Allows); err != nil {
+			return err
+		}
+	}
 	v.stream = operation.Streams(match.Operation, &scan)
 	call.Body, call.Scan = body, scan
 	call.Stream, call.Tokens = v.stream, operation.Tokens(&scan, len(body))
@@ -127,7 +133,7 @@ func (v *visit) call(match operation.Match, scan *operation.Body, client *policy
 	}
 	return &proxy.Call{
 		Context: v.r.Context(), Match: match, Header: v.r.Header,
-		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID, BeforeHeader: v.stamp,
+		Route: route, Stamp: rules, Client: client.Name, References: v.snapshot.References(), RequestID: v.requestID, BeforeHeader: v.stamp,
 	}, nil
 }
 
@@ -150,6 +156,9 @@ func (v *visit) refusal() error {
 // readBody reads the whole body before a backend is dialled: a body that turns
 // out bad must not have reached one.
 func (v *visit) readBody() ([]byte, error) {
+	if encoded(v.r.Header["Content-Encoding"]) {
+		return nil, errEncodedBody
+	}
 	if v.r.ContentLength > v.MaxBody {
 		return nil, operation.TooLarge(v.MaxBody)
 	}
@@ -176,6 +185,18 @@ func (v *visit) readBody() ([]byte, error) {
 	return nil, errBodyUnreadable
 }
 
+// encoded reports whether a body is compressed, or whatever else a coding does.
+func encoded(lines []string) bool {
+	for _, line := range lines {
+		for coding := range strings.SplitSeq(line, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // stamp writes the headers that every reply carries.
 func (v *visit) stamp(h http.Header, r *proxy.Result) {
 	set := func(name, value string) { h[name] = []string{value} }
@@ -194,10 +215,26 @@ func (v *visit) stamp(h http.Header, r *proxy.Result) {
 	}
 }
 
-// status of an auth error: one text for all that is not another boundary's.
+// whereTo adds the address of the boundary that a foreign key names, if the policy
+// gives it.
+func (v *visit) whereTo(err error) error {
+	e, ok := errors.AsType[*auth.Error](err)
+	if !ok || e.Kind != auth.WrongBoundary {
+		return err
+	}
+	r := authRefusal(e)
+	if address, ok := v.snapshot.OtherBoundary(e.Boundary); ok {
+		r.Message = "The credential belongs to boundary " + string(e.Boundary) + ": call " + address + " instead."
+	}
+	return r
+}
+
+// authRefusal is the answer to an auth error: one text for all that is neither
+// another boundary's nor ambiguous. 403 and not 421, which some clients take for
+// an invitation to send the request again.
 func authRefusal(e *auth.Error) *proxy.Refusal {
 	if e.Kind == auth.WrongBoundary {
-		return final(http.StatusMisdirectedRequest, "wrong_boundary", e.Error())
+		return final(http.StatusForbidden, "wrong_boundary", e.Error())
 	}
 	return final(http.StatusUnauthorized, "unauthorized", e.Error())
 }

@@ -109,6 +109,9 @@ type Call struct {
 	Stamp     *policy.StampRules
 	Client    string
 	RequestID string
+	// References says what messages of a session may refer to; of other calls the
+	// body was checked.
+	References *policy.References
 	// Running is the call's note among those that run, whose context Context is;
 	// nil: no policy ends it.
 	Running *running.Call

@@ -12,7 +12,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/answer"
+	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
@@ -48,7 +50,8 @@ func (e sessionError) Error() string { return fmt.Sprintf("the backend closed wi
 type session struct {
 	client, backend *side
 	held            *held
-	every           time.Duration // of pings while a side is silent
+	every           time.Duration      // of pings while a side is silent
+	references      *policy.References // that the client's messages may have
 }
 
 // A side is one of the two connections.
@@ -82,7 +85,7 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	defer hush()
 	ends := make(chan ending, 2)
 	var wg sync.WaitGroup
-	wg.Go(func() { ends <- pump(work, s.client, s.backend, pumping{over: ctx}) })
+	wg.Go(func() { ends <- pump(work, s.client, s.backend, pumping{over: ctx, check: s.checker()}) })
 	wg.Go(func() { ends <- pump(work, s.backend, s.client, pumping{over: ctx, first: s.held.first}) })
 	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
 	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
@@ -139,6 +142,7 @@ type pumping struct {
 	// is in force from then on.
 	over  context.Context //nolint:containedctx // as long as the session
 	first <-chan opening  // of the first message, if it was read already
+	check *checker        // of each message before it passes; nil: none is needed
 }
 
 // pump passes the messages of one side to the other, piece by piece, until a
@@ -159,6 +163,11 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 		}
 		if how.over.Err() != nil {
 			return ending{by: from, err: errOver}
+		}
+		if how.check != nil && kind == websocket.MessageText {
+			if message, err = how.check.hold(message); err != nil {
+				return ending{by: from, err: err}
+			}
 		}
 		w, err := to.conn.Writer(ctx, kind)
 		for err == nil {
@@ -235,6 +244,10 @@ func (s *side) keepAlive(ctx context.Context, every time.Duration) {
 // goodbyes are what the two sides are told. A close code is passed on as it came.
 func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
 	draining := websocket.CloseError{Code: websocket.StatusGoingAway, Reason: "the gateway is stopping"}
+	if refused, ok := errors.AsType[*operation.Error](e.err); ok {
+		told := websocket.CloseError{Code: websocket.StatusPolicyViolation, Reason: closeReason(refused)}
+		return told, told
+	}
 	if e.by == nil && e.err != nil {
 		told := revokedClose(e.err)
 		return told, told
@@ -252,8 +265,12 @@ func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
 // outcome says what the end means for the result and for the target.
 func (s *session) outcome(e ending, r *Result) targets.Kind {
 	said, ok := errors.AsType[websocket.CloseError](e.err)
+	_, refused := errors.AsType[*operation.Error](e.err)
 	r.Outcome, r.Err = OutcomeOK, nil
 	switch {
+	case refused:
+		r.Outcome, r.Err = OutcomeRejected, errReference
+		return targets.Canceled
 	case e.by == nil && e.err != nil:
 		r.Outcome, r.Err = OutcomeRevoked, e.err
 		return targets.Canceled

@@ -200,6 +200,7 @@ func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
 	}
 	a.ticket.Answered(time.Now(), a.firstByte)
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
+	s.references = a.call.References
 	kind := s.run(a.call.Context, &a.result)
 	if kind == targets.Success && backend.rejected {
 		kind = targets.Rejected
