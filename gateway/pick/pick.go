@@ -15,6 +15,7 @@
 package pick
 
 import (
+	"math"
 	"math/rand/v2"
 	"sort"
 	"sync/atomic"
@@ -166,18 +167,18 @@ func (t *Turns) behind(a, b int, wa, wb float64) int {
 		return -1
 	}
 	perA, perB := float64(t.taken[a].Load())/wa, float64(t.taken[b].Load())/wb
+	late, weight, ahead := a, wa, perB
 	if perB < perA {
-		a, b, wa, wb, perA, perB = b, a, wb, wa, perB, perA
+		late, weight, ahead = b, wb, perA
 	}
-	// a is behind, or level.
-	lead, bound := perB-perA, slack/max(wa, wb)
+	lead, bound := math.Abs(perB-perA), slack/max(wa, wb)
 	if lead <= bound {
 		return -1
 	}
 	if lead > bound+(slack+1)/min(wa, wb) {
-		t.taken[a].Store(uint64(max(0, (perB-bound)*wa)))
+		t.taken[late].Store(uint64(max(0, (ahead-bound)*weight)))
 	}
-	return a
+	return late
 }
 
 // sample draws one of the best class by weight, other than not. Draws that miss

@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/sse"
@@ -56,7 +59,8 @@ func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 	if a.early.take() {
 		return a.tooLate(kind, body)
 	}
-	a.commit(resp, int64(len(body)), kind)
+	a.credit(kind == targets.Success)
+	a.commit(resp, int64(len(body)))
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)
 	}
@@ -93,7 +97,11 @@ func (a *attempt) tooLate(kind targets.Kind, body []byte) targets.Outcome {
 		f.Code = "invalid_request"
 	}
 	a.committed, a.result.Status, a.result.Aborted = true, http.StatusOK, true
-	if err := a.write(sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message), true); err != nil {
+	event := sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message)
+	if a.call.Match.Operation.ErrorForm == sse.Chat && json.Valid(body) && !bytes.ContainsAny(body, "\r\n") {
+		event = slices.Concat([]byte("data: "), body, []byte("\n\n")) // as Azure words it
+	}
+	if err := a.write(event, true); err != nil {
 		return a.clientGone(err)
 	}
 	return a.outcome(kind)
@@ -108,7 +116,8 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte) targets.Outcom
 	if a.early.take() {
 		return a.tooLate(kind, head)
 	}
-	a.commit(resp, resp.ContentLength, kind)
+	a.credit(kind == targets.Success)
+	a.commit(resp, resp.ContentLength)
 	if err := a.write(head, true); err != nil {
 		return a.clientGone(err)
 	}

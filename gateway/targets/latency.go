@@ -17,16 +17,19 @@ type latency struct {
 }
 
 const (
-	latencySamples = 16 // that the average is over
+	latencySamples = 64 // that the average is over: one slow answer is no slow target
 	// A comparison needs so many samples, the last of them so young. One that is not
 	// compared is used by its weight, so that a target which was slow is tried again.
-	leastSamples = 4
+	leastSamples = 8
 	latencyFresh = 10 * time.Second
 )
 
 func (l *latency) add(at int64, sample time.Duration) {
 	if sample <= 0 {
 		return
+	}
+	if at-l.at.Load() > int64(latencyFresh) {
+		l.count.Store(0) // what it was is not what it is
 	}
 	n := min(l.count.Load()+1, latencySamples)
 	v := math.Float64frombits(l.value.Load())

@@ -92,8 +92,8 @@ func (r *Registry) Begin(req Request) Selection {
 // left, or not yet: Wait tells, and else Verdict says what to answer. Every Ticket
 // must be given back by exactly one call of Observe.
 func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
-	if s.attempts == 0 {
-		s.salt = rng.Uint64()
+	if s.salt == 0 {
+		s.salt = rng.Uint64() | 1
 	}
 	s.look(now)
 	if !s.pay() {
@@ -247,7 +247,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 		return ramping // its failure could not be repeated: after all others
 	case s.altered(st):
 		return altered
-	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at):
+	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at) && (s.at < st.doubtDue.Load() || !s.req.Stateless):
 		return doubted
 	case !tested && s.draw(st, 1) >= st.share(s.at):
 		return ramping
@@ -269,7 +269,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 // altered reports whether the target is avoided for answering as another model.
 func (s *Selection) altered(st *state) bool {
 	known, other := st.mismatched()
-	return other && known.avoided
+	return other && known.avoided && (s.at < known.until || !s.req.Stateless)
 }
 
 // scouts reports whether the request needs room at the target.
@@ -285,8 +285,10 @@ func (s *Selection) take(tierIndex, j int, how admission) (Ticket, bool) {
 	t := &s.plan.tiers[tierIndex]
 	st := t.states[j]
 	// Where the time to wait is over, a full target takes one more scout.
-	scout := s.scouts(st) && how.forced == 0
-	if scout = scout && st.takeRoom(); !scout && s.scouts(st) && how.forced == 0 && s.mayWait() {
+	needs := s.scouts(st) && how.forced == 0
+	scout := needs && st.takeRoom(s.at)
+	if needs && !scout && s.mayWait() {
+		s.stuck = true // another was quicker: its turn comes
 		return Ticket{}, false
 	}
 	if how.forced == 0 && s.at >= st.ownGate.Load() && s.at < st.gatedUntil.Load() {
@@ -316,6 +318,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		s.plan.budget.First(s.now)
 	}
 	t.turns.Take(j)
+	s.noteTests(st, s.at < t.doubted[j].Load())
 	s.attempts++
 	s.forced = got.forced()
 	s.addTried(st)
@@ -324,7 +327,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
 		reg: s.reg, state: st, plan: s.plan, admitted: got, started: s.now, trial: trial, scout: scout,
 		client: s.client, operation: s.req.Operation, tokens: s.req.Tokens, stream: s.req.Stream,
-		ownGate: s.gates < mostGates && !s.large(), token: s.token,
+		large: s.large(), ownGate: s.gates < mostGates && !s.large(), token: s.token,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
 	s.token, s.owes, s.unpaid = budget.Token{}, false, false
@@ -335,6 +338,15 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 func (s *Selection) large() bool {
 	_, found := s.plan.large.find(s.at, s.client, s.req.Tokens)
 	return found
+}
+
+// noteTests puts off the next test of what peers or earlier answers say, for this
+// attempt is one.
+func (s *Selection) noteTests(st *state, doubted bool) {
+	if doubted && s.at >= st.doubtDue.Load() {
+		st.doubtDue.Store(s.at + int64(claimTest))
+	}
+	st.testModel(s.at)
 }
 
 // mostGates is how many targets one request may gate for everybody.
@@ -423,9 +435,10 @@ func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
 		// It cost nothing. But what was known to fail and was asked all the same counts:
 		// an outage in which every request tries every target would multiply the load.
 		switch {
-		case o.Kind == Throttled, o.Kind == DeploymentMissing, o.Kind == Retired:
+		case o.Kind == Throttled:
 		case s.forced:
 			return s.payKnownBad(now)
+		case o.Kind == DeploymentMissing, o.Kind == Retired:
 		default:
 			s.plan.budget.Free(now)
 		}

@@ -119,7 +119,7 @@ func TestChangesAreTold(t *testing.T) {
 	w.call("a", Outcome{Kind: IdentityRefused, Credential: 1})
 	w.call("b", worked)
 	want := []string{
-		"t0-0 breaker closed→open", "t0-0 breaker half-open→closed", "t0-0 gate open→closed",
+		"t0-0 breaker closed→open", "t0-0 breaker half-open→closed", "t0-0 gate clear→throttled",
 		"t0-0 deployment present→missing", "t0-0 deployment missing→present", "t0-0 identity ok→alarm", "t0-0 identity alarm→ok",
 	}
 	if !slices.Equal(told, want) {
@@ -228,17 +228,17 @@ func TestLatencyIsTheAverageOfTheLastAnswers(t *testing.T) {
 	if l.add(0, time.Second); l.compared(0) != 0 {
 		t.Error("one answer decides")
 	}
-	for range 3 {
+	for range leastSamples - 1 {
 		l.add(1, 3*time.Second)
 	}
-	if got := l.compared(1); got != 2500*time.Millisecond {
-		t.Errorf("of four answers: %v", got)
+	if got := l.compared(1); got != 2750*time.Millisecond {
+		t.Errorf("of eight answers: %v", got)
 	}
-	for range 100 {
+	for range 500 {
 		l.add(2, 5*time.Second)
 	}
 	if got := l.read(2); got < 4900*time.Millisecond {
-		t.Errorf("a hundred answers later: %v", got)
+		t.Errorf("five hundred answers later: %v", got)
 	}
 	if l.compared(2+int64(latencyFresh)+1) != 0 {
 		t.Error("an answer of long ago decides")

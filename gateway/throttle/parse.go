@@ -10,6 +10,9 @@ import (
 // maxUtilization bounds what is believed of a utilisation header: ten times full.
 const maxUtilization = 10
 
+// maxLimit bounds what is believed of a limit; no deployment has so many tokens.
+const maxLimit = 1e12
+
 // ParseSignals reads the limits out of an answer's headers. Whatever they hold,
 // every duration is within 0…MaxWait, every share within 0…1 or -1, and what
 // cannot be understood counts as not said. now serves only for dates in an
@@ -20,6 +23,9 @@ func ParseSignals(h http.Header, now time.Time) Signals {
 	s.RemainingRequests = share(h["X-Ratelimit-Remaining-Requests"], h["X-Ratelimit-Limit-Requests"])
 	s.RemainingTokens = share(h["X-Ratelimit-Remaining-Tokens"], h["X-Ratelimit-Limit-Tokens"])
 	s.Reset = reset(h, now, s)
+	if n, rest, ok := leadingNumber(strings.TrimSpace(first(h["X-Ratelimit-Limit-Tokens"]))); ok && rest == "" {
+		s.LimitTokens = int(min(n, maxLimit))
+	}
 	if v, ok := parsePercent(first(h["Azure-Openai-Deployment-Utilization"])); ok {
 		s.Utilization = v
 	}

@@ -196,3 +196,14 @@ func header(pairs []string) http.Header {
 	}
 	return h
 }
+
+func TestLimitOfTokensIsReadWithinItsBounds(t *testing.T) {
+	for says, want := range map[string]int{
+		"450000": 450_000, " 30000 ": 30_000, "": 0, "many": 0, "-5": 0, "99999999999999999999": maxLimit, "1e9": 0,
+	} {
+		h := http.Header{"X-Ratelimit-Limit-Tokens": {says}}
+		if got := ParseSignals(h, noon).LimitTokens; got != want {
+			t.Errorf("%q: %d, want %d", says, got, want)
+		}
+	}
+}

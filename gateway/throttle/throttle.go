@@ -25,6 +25,7 @@ type Signals struct {
 	RemainingRequests float64
 	RemainingTokens   float64
 	Utilization       float64 // of a provisioned deployment, 0…1 and beyond; negative where not said
+	LimitTokens       int     // tokens a minute that the deployment grants; 0 where not said
 }
 
 // Said reports whether the backend said anything at all. The zero value, which

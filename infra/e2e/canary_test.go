@@ -165,6 +165,8 @@ func failingCalls(t *testing.T, s *e2e.Stack, g *e2e.Gateway, stranger, foreign 
 			f.Status = 500
 		case azuresim.FaultComments:
 			f.Interval, f.Delay = 1e7, 5e7 // 10 and 50 ms
+		case azuresim.FaultServedAs:
+			f.Model = "another-model"
 		case azuresim.FaultThrottle:
 			f.RetryAfterMS = "1"
 		case azuresim.FaultResetAfterBytes:
