@@ -142,6 +142,7 @@ func TestEventsOfASessionAreLookedInto(t *testing.T) {
 		`{"type":"response.create","response":{"input":[{"content":[{"image_url":` + u + `}]}]}}`:                                "response.input[0].content[0].image_url",
 		`{"type":"conversation.item.create","item":{"type":"message","content":[{"type":"input_image","image_url":` + u + `}]}}`: "item.content[0].image_url",
 		`{"type":"session.update","session":{"prompt":{"id":"p","variables":{"v":{"image_url":` + u + `}}}}}`:                    "session.prompt.variables.v.image_url",
+		`{"type":"response.create","tools":[{"type":"web_search"}]}`:                                                             "tools[0].type",
 		`{"session":{"tools":[]},"session":{"tools":[{"type":"web_search"}]}}`:                                                   "the message",
 		`[{"tools":1}]`: "the message",
 		`{"type":"session.update","session":{"tools":[{"type":"function","name":"f","parameters":{"url":` + u + `}}],"instructions":` + u + `}}`: "",

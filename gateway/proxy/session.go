@@ -164,7 +164,7 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 		if how.over.Err() != nil {
 			return ending{by: from, err: errOver}
 		}
-		if how.check != nil && kind == websocket.MessageText {
+		if how.check != nil { // of either kind: a backend may read both
 			if message, err = how.check.hold(message); err != nil {
 				return ending{by: from, err: err}
 			}

@@ -90,7 +90,7 @@ type Call struct {
 func (s *Set) Enter(ctx context.Context, w http.ResponseWriter, caller policy.Caller, route string) *Call {
 	c := &Call{set: s, client: w, caller: caller, route: route}
 	c.ctx, c.end = context.WithCancelCause(ctx)
-	c.part = &s.parts[rand.Uint32()%shards] //nolint:gosec // spreads, guards nothing
+	c.part = &s.parts[rand.Uint32()%shards] // it spreads, and guards nothing
 	c.part.mu.Lock()
 	c.next = c.part.first
 	if c.next != nil {
@@ -99,7 +99,9 @@ func (s *Set) Enter(ctx context.Context, w http.ResponseWriter, caller policy.Ca
 	c.part.first = c
 	c.part.mu.Unlock()
 	// After it can be found: whoever advances meanwhile either finds it or is seen.
-	c.check(s.latest.Load(), time.Now())
+	if latest := s.latest.Load(); latest != nil {
+		_ = c.check(latest, time.Now()) // the call's context tells
+	}
 	return c
 }
 
@@ -155,11 +157,9 @@ func (c *Call) stop(why error) bool {
 	return true
 }
 
-// check ends the call if the snapshot does not allow it. nil allows everything.
+// check ends the call if the snapshot does not allow it, and returns why if it was
+// this that ended it.
 func (c *Call) check(s *policy.Snapshot, now time.Time) error {
-	if s == nil {
-		return nil
-	}
 	if t := c.target.Load(); t != nil && !serves(s, t) {
 		return c.because(ErrTarget)
 	}
@@ -237,11 +237,11 @@ func (s *Set) sweep(snapshot *policy.Snapshot, now time.Time) Count {
 		}
 	}
 	for _, c := range calls {
-		switch c.check(snapshot, now) {
-		case nil:
-		case ErrTarget:
+		switch why := c.check(snapshot, now); {
+		case why == nil:
+		case errors.Is(why, ErrTarget):
 			n.Target++
-		case ErrClient:
+		case errors.Is(why, ErrClient):
 			n.Client++
 		default:
 			n.Route++
