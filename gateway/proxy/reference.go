@@ -20,21 +20,25 @@ var errReference = errors.New("a message of the client refers to a place outside
 // A checker holds the messages of a session's client against the policy. It
 // belongs to one pump.
 type checker struct {
-	references *policy.References
+	references func() *policy.References
 	buf        bytes.Buffer
 }
 
-// checker returns nil where the policy allows everything.
-func (s *session) checker() *checker {
-	if s.references.All() {
-		return nil
+// references is what the policy says now: a session outlives many.
+func (c *Call) references() *policy.References {
+	if s := c.Running.Policy(); s != nil {
+		return s.References()
 	}
-	return &checker{references: s.references}
+	return c.References
 }
 
 // hold reads a message and returns it to be passed on, or an *operation.Error if
 // it may not pass.
 func (c *checker) hold(message io.Reader) (io.Reader, error) {
+	references := c.references()
+	if references.All() {
+		return message, nil
+	}
 	if c.buf.Cap() > 4*readSize {
 		c.buf = bytes.Buffer{} // a large one is not kept for the small ones that follow
 	}
@@ -45,7 +49,7 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 	}
 	held := c.buf.Bytes()
 	if n < checkedMessage {
-		if err := operation.EventReferences(held, c.references.Allows); err != nil {
+		if err := operation.EventReferences(held, references.Allows); err != nil {
 			return nil, err
 		}
 		return bytes.NewReader(held), nil

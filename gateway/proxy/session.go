@@ -50,8 +50,8 @@ func (e sessionError) Error() string { return fmt.Sprintf("the backend closed wi
 type session struct {
 	client, backend *side
 	held            *held
-	every           time.Duration      // of pings while a side is silent
-	references      *policy.References // that the client's messages may have
+	every           time.Duration             // of pings while a side is silent
+	references      func() *policy.References // that the client's messages may have, now
 }
 
 // A side is one of the two connections.
@@ -85,7 +85,9 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	defer hush()
 	ends := make(chan ending, 2)
 	var wg sync.WaitGroup
-	wg.Go(func() { ends <- pump(work, s.client, s.backend, pumping{over: ctx, check: s.checker()}) })
+	wg.Go(func() {
+		ends <- pump(work, s.client, s.backend, pumping{over: ctx, check: &checker{references: s.references}})
+	})
 	wg.Go(func() { ends <- pump(work, s.backend, s.client, pumping{over: ctx, first: s.held.first}) })
 	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
 	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
@@ -142,7 +144,7 @@ type pumping struct {
 	// is in force from then on.
 	over  context.Context //nolint:containedctx // as long as the session
 	first <-chan opening  // of the first message, if it was read already
-	check *checker        // of each message before it passes; nil: none is needed
+	check *checker        // of each message before it passes; nil: of the backend's
 }
 
 // pump passes the messages of one side to the other, piece by piece, until a

@@ -122,6 +122,14 @@ func (c *Call) At(t *policy.Target) bool {
 	return c.ctx.Err() == nil
 }
 
+// Policy returns the policy that is in force or about to be; nil if none is known.
+func (c *Call) Policy() *policy.Snapshot {
+	if c == nil {
+		return nil
+	}
+	return c.set.latest.Load()
+}
+
 // Leave ends the call's note. Nothing is done to its connection after that.
 func (c *Call) Leave() {
 	if c == nil {

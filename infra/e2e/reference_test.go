@@ -95,3 +95,27 @@ func TestP1NoPlaceOfTheClientsChoiceInASession(t *testing.T) {
 		})
 	}
 }
+
+// A session follows the policy that comes while it is open.
+func TestP1ASessionFollowsTheRuleOfReferences(t *testing.T) {
+	s := e2e.Start(t, e2e.Options{Edit: func(text string) string { return withRealtime(text) + "externalReferences: allow\n" }})
+	c, _, err := openSession(t, s.Gateways[0], v1Session, s.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next(t, c)
+	search := []byte(`{"type":"session.update","session":{"tools":[{"type":"web_search"}]}}`)
+	if err := c.Write(limited(t), websocket.MessageText, search); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := next(t, c); got != string(search) {
+		t.Errorf("allowed, it came back as %s", got)
+	}
+	s.AwaitPolicy(s.Publish(strings.TrimSuffix(s.Policy, "externalReferences: allow\n")))
+	if err := c.Write(limited(t), websocket.MessageText, search); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Read(limited(t)); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+		t.Errorf("refused by now, the session ended with %v", err)
+	}
+}
