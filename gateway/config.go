@@ -61,6 +61,9 @@ type Residency struct {
 	DataZones               map[string][]geo.Country `yaml:"dataZones"`
 	Processing              geo.Processing           `yaml:"processing"`
 	RequirePrivateAddresses bool                     `yaml:"requirePrivateAddresses"`
+	// RegionalProcessing is geography unless it says region: a policy may then say
+	// region as well, and not otherwise.
+	RegionalProcessing geo.RegionalProcessing `yaml:"regionalProcessing"`
 }
 
 // Policy says where the policy comes from: an etcd, or a file.
@@ -174,7 +177,7 @@ func (c Config) local() geo.Residency {
 	return geo.Residency{
 		Boundary: c.Boundary, Countries: c.Residency.Countries, DataZones: c.Residency.DataZones,
 		Processing: c.Residency.Processing, RequirePrivateAddresses: c.Residency.RequirePrivateAddresses,
-		AllowLoopback: c.AllowLoopback,
+		AllowLoopback: c.AllowLoopback, RegionalProcessing: c.Residency.RegionalProcessing,
 	}
 }
 

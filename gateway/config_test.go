@@ -12,7 +12,7 @@ boundary: eu
 region: swedencentral
 name: eu-swedencentral-1
 listen: 127.0.0.1:8443
-residency: {countries: [SE, NL]}
+residency: {countries: [SE, NL, IE]}
 policy: {file: policy.yaml}
 `
 
@@ -54,7 +54,7 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		want           []string
 	}{
 		{"everything missing", goodConfig, "name: x\n", []string{"boundary:", "region:", "listen:", "policy:"}},
-		{"a region outside its own countries", "[SE, NL]", "[NL]", []string{"region: swedencentral is in SE"}},
+		{"a region outside its own countries", "[SE, NL, IE]", "[NL]", []string{"region: swedencentral is in SE"}},
 		{"clear text on the network", "127.0.0.1:8443", "0.0.0.0:8443", []string{"tls: is missing"}},
 		{"half a certificate", "policy:", "tls: {certFile: a}\npolicy:", []string{"tls: certFile and keyFile"}},
 		{"an open admin listener", "policy:", "admin: {listen: 0.0.0.0:9443}\npolicy:", []string{"admin.tokenFile"}},
@@ -63,8 +63,10 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		{"etcd without a trusted key", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}}", []string{"policy.trustedKeys"}},
 		{"a key that is none", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}, trustedKeys: [x]}", []string{"policy.trustedKeys[0]"}},
 		{"a cache that moves", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}, cacheDir: cache}", []string{"policy.cacheDir"}},
-		{"no countries", "[SE, NL]", "[]", []string{"residency.countries"}},
-		{"a country that is none", "[SE, NL]", "[SE, sweden]", []string{"residency.countries[1]"}},
+		{"an unknown reach", "[SE, NL, IE]", "[SE, NL], regionalProcessing: country", []string{"residency.regionalProcessing"}},
+		{"an unknown zone", "[SE, NL, IE]", "[SE, NL], dataZones: {Nordics: [SE]}", []string{"residency.dataZones"}},
+		{"no countries", "[SE, NL, IE]", "[]", []string{"residency.countries"}},
+		{"a country that is none", "[SE, NL, IE]", "[SE, sweden]", []string{"residency.countries[1]"}},
 	} {
 		cfg, err := gateway.ParseConfig([]byte(strings.Replace(goodConfig, tt.from, tt.to, 1)))
 		if err != nil {

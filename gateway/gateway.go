@@ -36,6 +36,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 	"github.com/stampgate/stampgate/stamp/secret"
@@ -77,6 +78,7 @@ type gateway struct {
 	machine     *health.Machine
 	prober      *probe.Prober
 	inflight    lifecycle.Inflight
+	running     running.Set
 	metrics     *prometheus.Registry
 	store       *store.Store // nil when the policy comes from a file
 	gossip      *gossip      // nil without gossip
@@ -191,8 +193,10 @@ func trustedKeys(texts []string) ([]signing.PublicKey, error) {
 	return keys, nil
 }
 
-// advance prepares the parts for a snapshot that requests are about to see.
+// advance prepares the parts for a snapshot that requests are about to see. What
+// the snapshot does not allow ends first of all.
 func (g *gateway) advance(s *policy.Snapshot) {
+	g.tellEnded(g.running.Advance(s, time.Now()))
 	g.registry.Advance(s)
 	g.credentials.Advance(s)
 	g.proxy.Advance(s)
@@ -216,7 +220,7 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name,
 		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Proxy: g.proxy,
 		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
-		Inflight: &g.inflight, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
+		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
 		Limits: operation.DefaultLimits(), Metrics: api.NewMetrics(g.metrics), Log: g.log,
 	})
 	var err error

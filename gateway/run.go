@@ -101,6 +101,7 @@ func (g *gateway) watchHealth(ctx context.Context) {
 		if next, ok := g.follower.NextExpiry(); ok && !now.Before(next) {
 			g.follower.Expire(now)
 		}
+		g.tellEnded(g.running.Expire(now))
 		g.evaluate(now)
 		select {
 		case <-ctx.Done():

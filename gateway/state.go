@@ -9,6 +9,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
@@ -142,3 +143,12 @@ func (g *gateway) addresses() Addresses {
 }
 
 func isClosed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed) }
+
+// tellEnded logs how many calls were ended because the policy no longer allows them,
+// if any were.
+func (g *gateway) tellEnded(n running.Count) {
+	if n != (running.Count{}) {
+		g.log.Info().Int("backend_gone", n.Target).Int("client_gone", n.Client).Int("route_gone", n.Route).
+			Msg("calls ended that the policy no longer allows")
+	}
+}

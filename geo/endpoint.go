@@ -76,6 +76,38 @@ func (f *Fence) parseEndpoint(endpoint string) (address, error) {
 	return at, nil
 }
 
+// PlainHost reports whether a host is in the one spelling that ReferenceHost
+// returns.
+func PlainHost(host string) bool {
+	return host == canonicalHost(host) && validHost(host) && !endsInNumber(host) && !isLoopbackHost(host) && strings.Contains(host, ".")
+}
+
+// ReferenceHost returns the host of a URL that somebody else will fetch, in the
+// spelling of PlainHost. It accepts only what every reader of URLs takes for the
+// same place: https, no user name, the scheme's own port, a name in ASCII, and no
+// character that some readers drop or turn around.
+func ReferenceHost(ref string) (string, bool) {
+	for i := range len(ref) {
+		if c := ref[i]; c <= ' ' || c >= 0x7f || c == '\\' {
+			return "", false
+		}
+	}
+	const scheme = "https://"
+	if len(ref) <= len(scheme) || !strings.EqualFold(ref[:len(scheme)], scheme) {
+		return "", false
+	}
+	authority := ref[len(scheme):]
+	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
+		authority = authority[:i]
+	}
+	host := canonicalHost(strings.TrimSuffix(authority, ":443"))
+	u, err := url.Parse(ref)
+	if err != nil || u.User != nil || canonicalHost(u.Hostname()) != host || !PlainHost(host) {
+		return "", false
+	}
+	return host, true
+}
+
 // canonicalHost brings a host to the one spelling that is compared, resolved,
 // checked and shown: small letters, no final dot, an IPv4 address as such.
 func canonicalHost(host string) string {

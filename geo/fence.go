@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Residency is what an operator says about a boundary: the countries that data
@@ -15,6 +16,9 @@ type Residency struct {
 	Countries  []Country
 	DataZones  map[string][]Country // replaces DefaultDataZones zone by zone
 	Processing Processing           // "" means InBoundary
+	// RegionalProcessing says how far a regional deployment reaches; "" means
+	// InGeography.
+	RegionalProcessing RegionalProcessing
 	// RequirePrivateAddresses: a backend must declare its address ranges and
 	// may be reached nowhere else.
 	RequirePrivateAddresses bool
@@ -53,7 +57,16 @@ func NewFence(r Residency) (*Fence, error) {
 	if r.Processing != InBoundary && r.Processing != AtRest {
 		errs = append(errs, fmt.Errorf("residency.processing = %q, want %s or %s", r.Processing, InBoundary, AtRest))
 	}
+	if r.RegionalProcessing == "" {
+		r.RegionalProcessing = InGeography
+	}
+	if r.RegionalProcessing != InGeography && r.RegionalProcessing != InRegion {
+		errs = append(errs, fmt.Errorf("residency.regionalProcessing = %q, want %s or %s", r.RegionalProcessing, InGeography, InRegion))
+	}
 	for zone, countries := range r.DataZones {
+		if _, ok := LookupDataZone(zone); !ok {
+			errs = append(errs, fmt.Errorf("residency.dataZones: %q is no data zone of Azure, want one of %s", zone, strings.Join(zoneNames(), ", ")))
+		}
 		f.zones[zone] = slices.Clone(countries)
 	}
 	r.Countries = slices.Clone(r.Countries)
@@ -154,7 +167,7 @@ func (f *Fence) countryOf(s Site) (Country, error) {
 }
 
 // checkReach asks where the SKU lets a request be processed beyond the region's
-// own country: nowhere, in its data zone, or anywhere.
+// own country: in its geography, in its data zone, or anywhere.
 func (f *Fence) checkReach(s Site, country Country) error {
 	reach := s.SKU.Reach()
 	if s.SKU == "" {
@@ -163,11 +176,11 @@ func (f *Fence) checkReach(s Site, country Country) error {
 		if s.Country == "" {
 			return &SiteError{"sku", "is missing: name the deployment type, such as Standard or ProvisionedManaged"}
 		}
-		reach = ReachRegion
+		return nil // it stands where it says, and no geography of Azure's is about it
 	}
 	switch reach {
 	case ReachRegion:
-		return nil
+		return f.checkGeography(s)
 	case ReachUnknown:
 		return &SiteError{"sku", fmt.Sprintf("%q is not an Azure OpenAI deployment type", s.SKU)}
 	case ReachAnywhere:
@@ -182,6 +195,25 @@ func (f *Fence) checkReach(s Site, country Country) error {
 		return f.checkDataZone(s, country)
 	}
 	panic("geo: a Reach that SKU.Reach does not return")
+}
+
+// checkGeography holds every country of the region's geography against the fence.
+func (f *Fence) checkGeography(s Site) error {
+	r, azure := Lookup(s.Region)
+	if !azure || f.residency.Processing == AtRest || f.residency.RegionalProcessing == InRegion {
+		return nil
+	}
+	var outside []Country
+	for _, c := range r.GeographyCountries() {
+		if !f.inside[c] && c != r.Country { // its own country is told by Admit
+			outside = append(outside, c)
+		}
+	}
+	if len(outside) == 0 {
+		return nil
+	}
+	return &SiteError{"sku", fmt.Sprintf("%s may be processed anywhere in the geography of %s (%s), which reaches %s outside boundary %q: add the countries, or take Azure's narrower sentence with residency.regionalProcessing: region",
+		s.SKU, s.Region, r.Geography, joinCountries(outside), f.Boundary())}
 }
 
 // checkDataZone holds every zone that the country is in against the fence: two

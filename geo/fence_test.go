@@ -89,7 +89,7 @@ func TestPlaceDecides(t *testing.T) {
 	}{
 		"a region inside":                                 {func(*Site) {}, ""},
 		"a region of another country":                     {func(s *Site) { s.Region = "eastus2" }, "region"},
-		"westeurope is the Netherlands":                   {func(s *Site) { s.Region = "westeurope" }, ""},
+		"westeurope may process in Ireland, too":          {func(s *Site) { s.Region = "westeurope" }, "sku"},
 		"northeurope is Ireland, whatever Azure calls it": {func(s *Site) { s.Region = "northeurope" }, "region"},
 		"no region":                    {func(s *Site) { s.Region = "" }, "region"},
 		"a region that is not Azure's": {func(s *Site) { s.Region = "atlantis" }, "region"},
@@ -156,7 +156,7 @@ func TestReachDecides(t *testing.T) {
 			r.DataZones = map[string][]Country{"APAC": {"JP", "KR"}}
 		}, true},
 		"an emptied zone holds no region":        {DataZoneStandard, "swedencentral", func(r *Residency) { r.DataZones = map[string][]Country{"EU": {}} }, false},
-		"a second, narrow zone is no way out":    {DataZoneStandard, "swedencentral", func(r *Residency) { r.DataZones = map[string][]Country{"eu": {"SE"}} }, false},
+		"a second, narrow zone is no way out":    {DataZoneStandard, "swedencentral", func(r *Residency) { r.DataZones = map[string][]Country{"APAC": {"SE"}} }, false},
 		"a zone that is not the first":           {DataZoneStandard, "eastus2", func(r *Residency) { r.Countries = []Country{"US"} }, true},
 		"an unknown type":                        {"Turbo", "swedencentral", whole, false},
 		"a type in other letters":                {"standard", "swedencentral", whole, false},
@@ -288,6 +288,8 @@ func TestNewFenceRefusesWhatSurroundsNothing(t *testing.T) {
 		"no countries":        {Boundary: "eu"},
 		"a malformed country": {Boundary: "eu", Countries: []Country{"SE", "Sweden"}},
 		"small letters":       {Boundary: "eu", Countries: []Country{"se"}},
+		"unknown zone":        {Boundary: "eu", Countries: []Country{"SE"}, DataZones: map[string][]Country{"Nordics": {"SE"}}},
+		"unknown reach":       {Boundary: "eu", Countries: []Country{"SE"}, RegionalProcessing: "country"},
 		"unknown processing":  {Boundary: "eu", Countries: []Country{"SE"}, Processing: "anywhere"},
 		"everything at once":  {Processing: "anywhere", Countries: []Country{"*"}},
 	} {
@@ -340,7 +342,7 @@ func TestNothingOutsideIsAdmitted(t *testing.T) {
 	}
 	ids = append(ids, "lab", "")
 	skus := []SKU{"", Standard, ProvisionedManaged, DataZoneStandard, DataZoneProvisionedManaged, DataZoneBatch, GlobalStandard, GlobalProvisionedManaged, GlobalBatch, DeveloperTier, "Turbo"}
-	codes := []Country{"SE", "NL", "FR", "DE", "IT", "NO", "PL", "ES", "CH", "US", "GB", "IE"}
+	codes := []Country{"SE", "NL", "FR", "DE", "IT", "NO", "PL", "ES", "CH", "US", "GB", "IE", "HK", "SG"}
 	rapid.Check(t, func(t *rapid.T) {
 		inside := rapid.SliceOfN(rapid.SampledFrom(codes), 1, 12).Draw(t, "countries")
 		f, err := NewFence(Residency{Boundary: "b", Countries: inside})
@@ -361,6 +363,14 @@ func TestNothingOutsideIsAdmitted(t *testing.T) {
 			where = s.Country
 		}
 		need := []Country{where}
+		if s.SKU == Standard || s.SKU == ProvisionedManaged {
+			switch s.Region {
+			case "westeurope", "northeurope":
+				need = append(need, "NL", "IE")
+			case "eastasia", "southeastasia":
+				need = append(need, "HK", "SG")
+			}
+		}
 		if strings.HasPrefix(string(s.SKU), "DataZone") {
 			need = append(need, map[bool][]Country{true: {"US"}, false: {"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH"}}[where == "US"]...)
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -92,6 +93,14 @@ func TestTableHoldsEveryPublicRegionOfAzure(t *testing.T) {
 // Azure's geography is not a country for these four, and francecentral's own
 // coordinates are in the middle of France.
 func TestTrapsOfAzuresData(t *testing.T) {
+	for id, want := range map[RegionID][]Country{
+		"westeurope": {"NL", "IE"}, "northeurope": {"NL", "IE"}, "eastasia": {"HK", "SG"}, "southeastasia": {"HK", "SG"}, "eastus2": {"US"}, "swedencentral": {"SE"},
+	} {
+		r, _ := Lookup(id)
+		if got := r.GeographyCountries(); len(got) != len(want) || !slices.Contains(got, want[0]) || !slices.Contains(got, want[len(want)-1]) {
+			t.Errorf("the geography of %s is %v, want %v", id, got, want)
+		}
+	}
 	for id, want := range map[RegionID]Country{
 		"westeurope": "NL", "northeurope": "IE", "eastasia": "HK", "southeastasia": "SG",
 		"uksouth": "GB", "switzerlandwest": "CH", "norwayeast": "NO", "uaecentral": "AE",
@@ -158,6 +167,14 @@ func TestDataZonesBelongToTheCaller(t *testing.T) {
 				t.Errorf("zone %s has %q", zone, c)
 			}
 		}
+	}
+	for _, z := range DataZones() {
+		if day, err := time.Parse(time.DateOnly, z.Known); err != nil || day.Year() < 2026 {
+			t.Errorf("zone %s is known as of %q, want a day", z.Name, z.Known)
+		}
+	}
+	if z, ok := LookupDataZone("APAC"); !ok || len(z.Countries) > 0 {
+		t.Error("APAC is named by Azure, but no country of it is known")
 	}
 	eu := DefaultDataZones()["EU"]
 	if !slices.Contains(eu, "NO") || !slices.Contains(eu, "CH") {

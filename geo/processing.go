@@ -25,7 +25,7 @@ type Reach int
 // The reaches, narrowest first. The zero value is unknown and admits nothing.
 const (
 	ReachUnknown  Reach = iota
-	ReachRegion         // in the deployment's own region
+	ReachRegion         // in the deployment's own region, or its geography: see RegionalProcessing
 	ReachDataZone       // anywhere in the data zone of that region
 	ReachAnywhere       // in any region of Azure
 )
@@ -50,6 +50,21 @@ func (s SKU) Provisioned() bool { return strings.Contains(string(s), "Provisione
 
 // Batch reports whether the SKU serves batch jobs only, never an online call.
 func (s SKU) Batch() bool { return strings.HasSuffix(string(s), "Batch") }
+
+// RegionalProcessing is what an operator takes Azure's word on regional
+// deployments (Standard, ProvisionedManaged) to mean. Microsoft says two things:
+// that they are processed in their region, and that they may be processed
+// anywhere in the region's geography for operational purposes (deployment types,
+// 2026-08-06).
+type RegionalProcessing string
+
+const (
+	// InGeography takes the wider sentence: every country of the region's geography
+	// counts. It is the default.
+	InGeography RegionalProcessing = "geography"
+	// InRegion takes the narrower one: the region's own country alone counts.
+	InRegion RegionalProcessing = "region"
+)
 
 // Processing is what a boundary accepts for data in use.
 type Processing string

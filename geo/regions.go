@@ -12,7 +12,7 @@ type Region struct {
 	ID        RegionID
 	Display   string  // as x-ms-region reports it, "Sweden Central"
 	Country   Country // of the place, not of Azure's "geography"
-	Geography string  // Azure's own word; "Europe" for westeurope and northeurope
+	Geography string  // Azure's own word; "Europe" for westeurope and northeurope. See GeographyCountries
 	Latitude  float64 // degrees
 	Longitude float64 // degrees
 	Zones     int     // availability zones; 0 = none
@@ -21,7 +21,8 @@ type Region struct {
 type regionIndex struct {
 	ordered   []Region
 	byID      map[RegionID]Region
-	byDisplay map[string]Region // in small letters
+	byDisplay map[string]Region    // in small letters
+	countries map[string][]Country // of each geography, in the order of the regions
 }
 
 // regions builds the index once: Lookup is on the way of every deployment of a
@@ -33,10 +34,14 @@ var regions = sync.OnceValue(func() regionIndex {
 		ordered:   regionTable(),
 		byID:      make(map[RegionID]Region),
 		byDisplay: make(map[string]Region),
+		countries: make(map[string][]Country),
 	}
 	for _, r := range index.ordered {
 		index.byID[r.ID] = r
 		index.byDisplay[strings.ToLower(r.Display)] = r
+		if in := index.countries[r.Geography]; !slices.Contains(in, r.Country) {
+			index.countries[r.Geography] = append(in, r.Country)
+		}
 	}
 	return index
 })
@@ -52,6 +57,13 @@ func Lookup(id RegionID) (Region, bool) {
 func LookupDisplay(name string) (Region, bool) {
 	r, ok := regions().byDisplay[strings.ToLower(strings.TrimSpace(name))]
 	return r, ok
+}
+
+// GeographyCountries returns every country of the region's geography, as of
+// RegionsKnown: Europe is IE and NL, Asia Pacific HK and SG; all others are one
+// country each. The caller owns the result.
+func (r Region) GeographyCountries() []Country {
+	return slices.Clone(regions().countries[r.Geography])
 }
 
 // Regions yields every region in the order of its name.

@@ -1,12 +1,17 @@
 package geo
 
+// RegionsKnown is the month of the list of regions and their geographies, as
+// YYYY-MM.
+const RegionsKnown = "2026-03"
+
 // regionTable lists the public regions of Azure, in the order of their names:
 // Microsoft's own list of locations as of 2026-03, without the canary and stage
 // regions and without the sovereign clouds, which are other clouds.
 //
-// Two columns are corrected. Country is that of the place: Azure gives
-// westeurope and northeurope the geography "Europe", eastasia and southeastasia
-// "Asia Pacific". Coordinates are those of the place where Azure's own are
+// Geography is Azure's own column: westeurope and northeurope have "Europe",
+// eastasia and southeastasia "Asia Pacific", each of the others its country's.
+//
+// Two columns are corrected. Country is that of the place. Coordinates are those of the place where Azure's own are
 // elsewhere: francecentral (Paris; Azure's are 280 km south), francesouth
 // (Marseille), germanynorth (Berlin; Azure's are Bremen), israelcentral (Azure's
 // are at sea), spaincentral (Madrid; Azure's lack the minus sign) and ukwest

@@ -83,7 +83,7 @@ func TestTablesAlignWhateverTheCharacters(t *testing.T) {
 func TestADrainedBackendIsExplained(t *testing.T) {
 	source := []byte(`
 boundary: eu
-residency: {countries: [SE, NL]}
+residency: {countries: [SE, NL, IE]}
 stamps:
   - {region: swedencentral, fallback: [westeurope]}
   - {region: westeurope, fallback: [swedencentral]}

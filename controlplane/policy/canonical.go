@@ -90,6 +90,8 @@ func (e *emitter) after(v reflect.Value, depth int) {
 		v = v.Elem()
 	}
 	switch {
+	case isReferences(v):
+		e.references(v, depth)
 	case isScalar(v):
 		e.out.WriteByte(' ')
 		e.scalar(v)
@@ -105,6 +107,18 @@ func (e *emitter) after(v reflect.Value, depth int) {
 		e.out.WriteByte('\n')
 		e.object(v, depth+1, false)
 	}
+}
+
+func isReferences(v reflect.Value) bool { return v.Type() == reflect.TypeFor[ExternalReferences]() }
+
+// references writes the one of the two forms that holds something.
+func (e *emitter) references(v reflect.Value, depth int) {
+	r, _ := reflect.TypeAssert[ExternalReferences](v)
+	if r.Rule != "" {
+		e.after(reflect.ValueOf(string(r.Rule)), depth)
+		return
+	}
+	e.after(reflect.ValueOf(referenceHosts{r.Hosts}), depth)
 }
 
 func (e *emitter) list(v reflect.Value, depth int) {

@@ -55,7 +55,7 @@ func threeRegions() *Document {
 		}
 	}
 	return &Document{
-		Boundary: "eu", Residency: Residency{Countries: []geo.Country{"SE", "NL", "FR"}},
+		Boundary: "eu", Residency: Residency{Countries: []geo.Country{"SE", "NL", "FR", "IE"}},
 		Stamps: []Stamp{
 			{Region: "swedencentral", Fallback: []geo.RegionID{"francecentral", "westeurope"}},
 			{Region: "westeurope"},
@@ -109,7 +109,7 @@ func TestTiersWrittenByHandReplaceThem(t *testing.T) {
 // Batch deployments are known to the snapshot but serve no online call.
 func TestBatchDeploymentsAreInNoTier(t *testing.T) {
 	doc := threeRegions()
-	doc.Residency.Countries = []geo.Country{"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH"}
+	doc.Residency.Countries = []geo.Country{"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH", "IE"}
 	doc.Backends[0].Deployments = append(doc.Backends[0].Deployments, Deployment{Name: "b", Model: "m", Version: "1", SKU: geo.DataZoneBatch})
 	s := mustCompile(t, doc, Options{})
 	r, _ := s.Route("m")
@@ -300,7 +300,9 @@ func scribble(v reflect.Value) {
 		}
 	case reflect.Map:
 		for _, k := range v.MapKeys() {
-			scribble(v.MapIndex(k))
+			if item := v.MapIndex(k); item.Kind() == reflect.Slice { // others are copies
+				scribble(item)
+			}
 			v.SetMapIndex(k, reflect.Zero(v.Type().Elem()))
 		}
 	case reflect.String:
@@ -372,7 +374,7 @@ func TestLocalResidencyKnowsTheZonesByDefault(t *testing.T) {
 	doc.Residency.DataZones = map[string][]geo.Country{"EU": {"SE", "NL", "FR"}}
 	doc.Backends[0].Deployments[1].SKU = geo.DataZoneStandard
 	mustCompile(t, doc, Options{})
-	local := &geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE", "NL", "FR"}}
+	local := &geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE", "NL", "FR", "IE"}}
 	if _, err := Compile(doc, Options{Local: local}); err == nil || !strings.Contains(err.Error(), "backends[0].deployments[1].sku") {
 		t.Errorf("a zone shrunk by the policy is believed: %v", err)
 	}
@@ -390,7 +392,7 @@ func TestLoopbackOnlyWithTheOption(t *testing.T) {
 	if _, err := Compile(doc, Options{}); err == nil {
 		t.Error("compiled")
 	}
-	local := &geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE", "NL", "FR"}}
+	local := &geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE", "NL", "FR", "IE"}}
 	s := mustCompile(t, doc, Options{AllowLoopback: true, Local: local})
 	if _, ok := s.Target(Key{"http://127.0.0.1:8080", "p"}); !ok {
 		t.Error("the target is not found by its origin")
@@ -451,7 +453,7 @@ func TestCountsAreBounded(t *testing.T) {
 // largeDocument has 500 backends in 10 regions, 200 routes and 2,000 clients.
 func largeDocument() *Document {
 	regions := []geo.RegionID{"swedencentral", "westeurope", "francecentral", "germanywestcentral", "italynorth", "polandcentral", "spaincentral", "norwayeast", "switzerlandnorth", "norwaywest"}
-	doc := &Document{Boundary: "eu", Residency: Residency{Countries: []geo.Country{"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH"}, RequirePrivateAddresses: true}}
+	doc := &Document{Boundary: "eu", Residency: Residency{Countries: []geo.Country{"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH", "IE"}, RequirePrivateAddresses: true}}
 	for i, r := range regions {
 		doc.Stamps = append(doc.Stamps, Stamp{Region: r, Fallback: []geo.RegionID{regions[(i+1)%10], regions[(i+2)%10]}})
 	}

@@ -21,6 +21,13 @@ type Document struct {
 	OnModelMismatch OnModelMismatch `yaml:"onModelMismatch,omitempty"`
 	// DebugHeaders lets replies name the backends and deployments that were tried.
 	DebugHeaders bool `yaml:"debugHeaders,omitempty"`
+	// ExternalReferences says what becomes of requests that would make a backend
+	// fetch from, or send to, a place of the client's choice. The default is refuse
+	// where processing is in-boundary, allow where it is at-rest.
+	ExternalReferences ExternalReferences `yaml:"externalReferences,omitempty"`
+	// OtherBoundaries are the addresses of other boundaries' gateways, by their
+	// name. A client that comes with a key of one of them is told where to go.
+	OtherBoundaries map[string]string `yaml:"otherBoundaries,omitempty"`
 }
 
 // OnModelMismatch says what an answer of another model leads to.
@@ -38,6 +45,9 @@ type Residency struct {
 	DataZones               map[string][]geo.Country `yaml:"dataZones,omitempty"`
 	Processing              geo.Processing           `yaml:"processing,omitempty"`
 	RequirePrivateAddresses bool                     `yaml:"requirePrivateAddresses,omitempty"`
+	// RegionalProcessing is how far a regional deployment reaches: geography
+	// (default), every country of its region's geography; or region.
+	RegionalProcessing geo.RegionalProcessing `yaml:"regionalProcessing,omitempty"`
 }
 
 // A Stamp is all gateways of the boundary in one region.
@@ -88,17 +98,29 @@ const (
 
 // A Backend is one Azure OpenAI instance, or a server that speaks like OpenAI.
 type Backend struct {
-	Name        string       `yaml:"name"`
-	Region      geo.RegionID `yaml:"region"`
-	Country     geo.Country  `yaml:"country,omitempty"` // required for openai-compatible
-	Endpoint    string       `yaml:"endpoint"`
-	Kind        Kind         `yaml:"kind,omitempty"`
-	Addresses   []string     `yaml:"addresses,omitempty"` // CIDR ranges
-	Credential  Credential   `yaml:"credential"`
-	Scope       string       `yaml:"scope,omitempty"`
-	Probe       Probe        `yaml:"probe,omitempty"`
-	Deployments []Deployment `yaml:"deployments"`
+	Name       string       `yaml:"name"`
+	Region     geo.RegionID `yaml:"region"`
+	Country    geo.Country  `yaml:"country,omitempty"` // required for openai-compatible
+	Endpoint   string       `yaml:"endpoint"`
+	Kind       Kind         `yaml:"kind,omitempty"`
+	Addresses  []string     `yaml:"addresses,omitempty"` // CIDR ranges
+	Credential Credential   `yaml:"credential"`
+	Scope      string       `yaml:"scope,omitempty"`
+	Probe      Probe        `yaml:"probe,omitempty"`
+	// InstantModels is what the account's list of instant models holds. Azure serves
+	// a name on that list without a deployment, from a pool that spans the world.
+	InstantModels InstantModels `yaml:"instantModels,omitempty"`
+	Deployments   []Deployment  `yaml:"deployments"`
 }
+
+// InstantModels says whether an account serves models without a deployment.
+type InstantModels string
+
+// The answers.
+const (
+	InstantNone    InstantModels = "none"    // default: the operator says that the account's allow list is empty
+	InstantAllowed InstantModels = "allowed" // it is not: see Validate for what a boundary then refuses
+)
 
 // Probe is how a gateway finds out whether an idle backend can be reached. None
 // of the ways costs tokens.

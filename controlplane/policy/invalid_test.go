@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // name begins with local-.
 func gatewayResidency() *geo.Residency {
 	return &geo.Residency{
-		Boundary: "eu", Countries: []geo.Country{"SE", "NL", "FR", "DE"},
+		Boundary: "eu", Countries: []geo.Country{"SE", "NL", "FR", "DE", "IE"},
 		DataZones: map[string][]geo.Country{"EU": {"SE", "NL", "FR", "DE", "IT"}},
 	}
 }

@@ -25,7 +25,20 @@ func processedIn(doc *Document, b Backend, d Deployment) []geo.Country {
 		}
 	}
 	switch {
-	case d.SKU == "Standard", d.SKU == "ProvisionedManaged", d.SKU == "" && b.Kind == "openai-compatible":
+	case d.SKU == "" && b.Kind == "openai-compatible":
+		return []geo.Country{home}
+	case d.SKU == "Standard", d.SKU == "ProvisionedManaged":
+		// "may be processed anywhere in the region's geography": Azure has two
+		// geographies of more than one country.
+		europe, asia := []geo.RegionID{"westeurope", "northeurope"}, []geo.RegionID{"eastasia", "southeastasia"}
+		switch {
+		case doc.Residency.RegionalProcessing == "region", doc.Residency.Processing == "at-rest":
+			return []geo.Country{home}
+		case slices.Contains(europe, b.Region):
+			return []geo.Country{"NL", "IE"}
+		case slices.Contains(asia, b.Region):
+			return []geo.Country{"HK", "SG"}
+		}
 		return []geo.Country{home}
 	case strings.HasPrefix(string(d.SKU), "DataZone"):
 		zones := map[string][]geo.Country{"US": {"US"}, "EU": {"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH"}}
@@ -107,7 +120,7 @@ func seldom(t *rapid.T, n int, label string) bool { return rapid.IntRange(1, n).
 // otherwise wrong in one place or two.
 func drawDocument(t *rapid.T) *Document {
 	pool := rapid.SliceOfNDistinct(rapid.SampledFrom([]geo.RegionID{
-		"swedencentral", "westeurope", "francecentral", "norwayeast", "northeurope", "uksouth", "eastus2", "westus3", "japaneast", "lab",
+		"swedencentral", "westeurope", "francecentral", "norwayeast", "northeurope", "uksouth", "eastus2", "westus3", "japaneast", "southeastasia", "lab",
 	}), 1, 3, rapid.ID).Draw(t, "regions")
 	doc := &Document{Boundary: "b", Residency: drawResidency(t, pool)}
 	for i, region := range pool {
@@ -138,7 +151,7 @@ func drawDocument(t *rapid.T) *Document {
 }
 
 func drawResidency(t *rapid.T, pool []geo.RegionID) Residency {
-	countries := rapid.SampledFrom([]geo.Country{"SE", "NL", "FR", "DE", "IT", "NO", "PL", "ES", "CH", "IE", "GB", "US", "JP"})
+	countries := rapid.SampledFrom([]geo.Country{"SE", "NL", "FR", "DE", "IT", "NO", "PL", "ES", "CH", "IE", "GB", "US", "JP", "SG", "HK"})
 	inside := []geo.Country{"FR", "DE", "IT", "NL", "NO", "PL", "ES", "SE", "CH"}
 	if rapid.Bool().Draw(t, "few") {
 		inside = rapid.SliceOfNDistinct(countries, 1, 5, rapid.ID).Draw(t, "countries")
@@ -147,11 +160,17 @@ func drawResidency(t *rapid.T, pool []geo.RegionID) Residency {
 		if r, ok := geo.Lookup(region); ok && !slices.Contains(inside, r.Country) && !seldom(t, 8, "outside") {
 			inside = append(inside, r.Country)
 		}
+		for other, with := range map[geo.RegionID]geo.Country{"westeurope": "IE", "northeurope": "NL", "southeastasia": "HK"} {
+			if region == other && !slices.Contains(inside, with) && rapid.Bool().Draw(t, "the rest of the geography") {
+				inside = append(inside, with)
+			}
+		}
 	}
 	if slices.Contains(pool, "lab") && !slices.Contains(inside, "DE") && !seldom(t, 8, "lab outside") {
 		inside = append(inside, "DE")
 	}
 	residency := Residency{Countries: inside, Processing: rapid.SampledFrom([]geo.Processing{"", "", "", "in-boundary", "at-rest"}).Draw(t, "processing")}
+	residency.RegionalProcessing = rapid.SampledFrom([]geo.RegionalProcessing{"", "", "geography", "region"}).Draw(t, "regional")
 	if seldom(t, 4, "zones") {
 		residency.DataZones = map[string][]geo.Country{
 			rapid.SampledFrom([]string{"EU", "US", "APAC"}).Draw(t, "zone"): rapid.SliceOfNDistinct(countries, 1, 4, rapid.ID).Draw(t, "members"),
@@ -221,6 +240,9 @@ func TestNoCompiledTargetLiesOutsideTheProcessesOwnResidency(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		doc := drawDocument(t)
 		own := geo.Residency{Boundary: "b", Countries: []geo.Country{"SE", "NL", "FR", "DE", "NO", "IT", "PL", "ES", "CH"}}
+		if rapid.Bool().Draw(t, "Ireland too") {
+			own.Countries = append([]geo.Country{"IE"}, own.Countries...)
+		}
 		if rapid.Bool().Draw(t, "small") {
 			own.Countries = own.Countries[:4]
 		}
@@ -302,6 +324,13 @@ func TestCanonicalFormIsTheDocument(t *testing.T) {
 		doc.Routes[0].Version = text.Draw(t, "version")
 		doc.Routes[0].Timeouts.Total = Duration(rapid.Int64().Draw(t, "total"))
 		doc.Backends[0].Deployments[0].Weight = rapid.Float64().Draw(t, "weight")
+		switch rapid.IntRange(0, 3).Draw(t, "references") {
+		case 1:
+			doc.ExternalReferences.Rule = ReferenceRule(rapid.SampledFrom([]string{"refuse", "allow", "no", "1", "- x"}).Draw(t, "rule"))
+		case 2:
+			doc.ExternalReferences.Hosts = []string{text.Draw(t, "host"), "files.example"}
+		}
+		doc.OtherBoundaries = map[string]string{text.Draw(t, "other"): text.Draw(t, "address")}
 		doc.Clients = []Client{{Name: text.Draw(t, "client"), Keys: []ClientKey{{SHA256: "00", NotAfter: time.Unix(rapid.Int64Range(0, 1<<37).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()}}}}
 		doc.Routes[0].Required = new(rapid.Bool().Draw(t, "required"))
 		if rapid.Bool().Draw(t, "zone") {

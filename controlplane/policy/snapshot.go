@@ -28,6 +28,8 @@ type Snapshot struct {
 	byKey      map[Key]*Target
 	backends   map[string][]*Target
 	debug      bool
+	references *References
+	others     map[geo.Boundary]string // addresses of other boundaries' gateways
 }
 
 // Serial returns the publication's number; 0 for a policy read from a file.
@@ -84,6 +86,16 @@ func (s *Snapshot) DebugHeaders() bool { return s.debug }
 // Fence returns the fence of the boundary.
 func (s *Snapshot) Fence() *geo.Fence { return s.fence }
 
+// References returns what becomes of external references in requests.
+func (s *Snapshot) References() *References { return s.references }
+
+// OtherBoundary returns the address of another boundary's gateways, if the policy
+// gives it.
+func (s *Snapshot) OtherBoundary(name geo.Boundary) (string, bool) {
+	address, ok := s.others[name]
+	return address, ok
+}
+
 // Stamp returns the rules of the region's stamp.
 func (s *Snapshot) Stamp(region geo.RegionID) (*StampRules, bool) {
 	r, ok := s.stamps[region]
@@ -117,6 +129,41 @@ func (e EntraClient) folded() EntraClient {
 
 // Principals yields every client, in the order of the document.
 func (s *Snapshot) Principals() iter.Seq[*Principal] { return slices.Values(s.principals) }
+
+// A Caller is a client and the proof by which it was admitted.
+type Caller struct {
+	*Principal
+
+	Key   [sha256.Size]byte // the SHA-256 of its key; zero if it came with a token
+	Entra EntraClient       // whom its token is of; zero if it came with a key
+}
+
+// Admits reports whether the caller would be admitted by this snapshot, as the
+// same client, and returns the client as it is here. The caller may come from an
+// earlier snapshot.
+func (s *Snapshot) Admits(c Caller, now time.Time) (*Principal, bool) {
+	if c.Principal == nil {
+		return nil, false
+	}
+	var p *Principal
+	var ok bool
+	if c.Entra != (EntraClient{}) {
+		p, ok = s.ClientByEntra(c.Entra.Tenant, c.Entra.Application)
+	} else {
+		p, ok = s.ClientByKey(c.Key, now)
+	}
+	return p, ok && p.Name == c.Name
+}
+
+// NextExpiry returns when the next key of a client expires; false if none does.
+func (s *Snapshot) NextExpiry(after time.Time) (next time.Time, ok bool) {
+	for _, g := range s.keys {
+		if g.notAfter.After(after) && (next.IsZero() || g.notAfter.Before(next)) {
+			next = g.notAfter
+		}
+	}
+	return next, !next.IsZero()
+}
 
 type keyGrant struct {
 	client   *Principal

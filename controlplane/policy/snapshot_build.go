@@ -22,6 +22,12 @@ func (c *check) snapshot(digest string) *Snapshot {
 		backends: make(map[string][]*Target, len(c.doc.Backends)),
 		ordered:  c.routes,
 		debug:    c.doc.DebugHeaders,
+
+		references: compileReferences(c.doc.ExternalReferences, c.doc.Residency.Processing),
+		others:     make(map[geo.Boundary]string, len(c.doc.OtherBoundaries)),
+	}
+	for name, address := range c.doc.OtherBoundaries {
+		s.others[geo.Boundary(name)] = address
 	}
 	for i := range c.doc.Stamps {
 		rules := compileStamp(&c.doc.Stamps[i])

@@ -73,6 +73,9 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, p *place) {
 	case *time.Time:
 		w.instant(n, target, p)
 		return
+	case *ExternalReferences:
+		w.references(n, target, p)
+		return
 	case *Duration:
 		if text, ok := w.scalar(n, p, "a duration such as 30s"); ok {
 			d, fault := parseDuration(text)

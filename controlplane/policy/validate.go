@@ -26,6 +26,8 @@ const (
 	maxClients        = 20_000
 	maxKeys           = 16
 	maxEntra          = 64
+	maxReferenceHosts = 1000
+	maxBoundaries     = 250
 )
 
 // A check is one validation of a document. It gathers what Compile needs on its
@@ -47,6 +49,7 @@ type check struct {
 	byModel   map[modelVersion][]*Target   // that serve online calls
 	routes    []*CompiledRoute             // in document order
 	used      map[*Target]bool             // in a tier of some route
+	models    map[string]bool              // of all deployments, in small letters; nil until asked for
 }
 
 type modelVersion struct{ model, version string }
@@ -76,6 +79,8 @@ func (c *check) run() {
 	c.allRoutes()
 	c.clients()
 	c.onModelMismatch()
+	c.externalReferences()
+	c.otherBoundaries()
 	c.knowOthers()
 	c.unwise()
 	inDocumentOrder(c.faults)
@@ -85,12 +90,15 @@ func (c *check) run() {
 // checked before stamps, which refer to them, but are written after them.
 func inDocumentOrder(faults []Fault) {
 	section := func(f Fault) int {
-		for i, name := range []string{"boundary", "residency", "stamps", "backends", "routes", "clients", "onModelMismatch", "debugHeaders"} {
+		for i, name := range []string{
+			"boundary", "residency", "stamps", "backends", "routes", "clients",
+			"onModelMismatch", "debugHeaders", "externalReferences", "otherBoundaries",
+		} {
 			if strings.HasPrefix(f.Path, name) {
 				return i
 			}
 		}
-		return len(f.Path) + 8 // the document as a whole: such as that the report is cut
+		return len(f.Path) + 10 // the document as a whole: such as that the report is cut
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return section(a) - section(b) })
 }
@@ -137,6 +145,7 @@ func (c *check) residency() {
 	sound := geo.Residency{
 		Boundary: c.doc.Boundary, DataZones: make(map[string][]geo.Country),
 		RequirePrivateAddresses: r.RequirePrivateAddresses, AllowLoopback: c.opt.AllowLoopback,
+		RegionalProcessing: c.regionalProcessing(r.RegionalProcessing),
 	}
 	if len(r.Countries) == 0 {
 		c.fault("residency.countries", "is empty: name the countries where data may be processed, such as [SE, NL]")
@@ -145,7 +154,9 @@ func (c *check) residency() {
 	if c.count("residency.dataZones", len(r.DataZones), maxZones) {
 		for _, zone := range slices.Sorted(maps.Keys(r.DataZones)) {
 			path := "residency.dataZones." + printable(zone)
-			c.name(path, zone, zoneForm())
+			if !c.name(path, zone, zoneForm()) || !c.zone(path, zone) {
+				continue
+			}
 			if len(r.DataZones[zone]) == 0 {
 				c.fault(path, "is empty: list the countries that the zone may process in, or leave it out")
 			}
@@ -227,60 +238,6 @@ func countryFault(country geo.Country) string {
 		return quote(country) + ": want an ISO 3166-1 code of two capitals, such as SE"
 	}
 	return ""
-}
-
-// localResidency holds the document against the process's own configuration:
-// "even a validly signed policy cannot go beyond them" (P2).
-func (c *check) localResidency() {
-	local := c.opt.Local
-	if local == nil {
-		return
-	}
-	own := *local
-	own.AllowLoopback = c.opt.AllowLoopback
-	fence, err := geo.NewFence(own)
-	if err != nil {
-		c.fault("residency", "cannot be held against this process's own residency, which is not sound: %v", err)
-		return
-	}
-	c.local = fence
-	r := c.doc.Residency
-	if c.doc.Boundary != local.Boundary {
-		c.fault("boundary", "%s, but this process belongs to boundary %s: it takes no other's policy", quote(c.doc.Boundary), quote(local.Boundary))
-	}
-	for i, country := range r.Countries[:min(len(r.Countries), maxCountries)] {
-		if !fence.Contains(country) {
-			c.fault(at("residency.countries", i), "%s is not among the countries of this process's own residency (%s): remove it, or change the process's configuration first",
-				quote(country), list(local.Countries))
-		}
-	}
-	if r.Processing == geo.AtRest && local.Processing != geo.AtRest {
-		c.fault("residency.processing", "at-rest is wider than this process's own residency, which wants in-boundary: remove it, or change the process's configuration first")
-	}
-	if local.RequirePrivateAddresses && !r.RequirePrivateAddresses {
-		c.fault("residency.requirePrivateAddresses", "is not set, but this process's own residency demands it: set it to true")
-	}
-	for _, zone := range slices.Sorted(maps.Keys(local.DataZones)) {
-		c.zoneNotLaxer(zone, local.DataZones[zone])
-	}
-}
-
-// zoneNotLaxer refuses a zone that the document makes smaller than the process
-// knows it to be: that is how a zone that reaches outside would look inside.
-func (c *check) zoneNotLaxer(zone string, known []geo.Country) {
-	said, ok := c.doc.Residency.DataZones[zone]
-	if !ok {
-		said = geo.DefaultDataZones()[zone]
-	}
-	var missing []geo.Country
-	for _, country := range known {
-		if !slices.Contains(said, country) {
-			missing = append(missing, country)
-		}
-	}
-	if len(missing) > 0 {
-		c.fault("residency.dataZones."+printable(zone), "leaves out %s, which this process's own residency counts to the zone: add them", list(missing))
-	}
 }
 
 // list joins names for a message, at most eight of them.

@@ -40,6 +40,7 @@ func (c *check) backends() {
 		c.credential(path+".credential", b.Credential)
 		c.scope(path+".scope", b)
 		c.probe(path+".probe", b)
+		c.instantModels(path+".instantModels", b)
 		if total += len(b.Deployments); total <= maxAllDeployments {
 			c.deployments(path, b)
 		}
@@ -173,6 +174,7 @@ func (c *check) deployments(path string, b *Backend) {
 		c.servedAs(p+".servedAs", d)
 		c.capacity(p, b, d)
 		c.spillover(p, b, d)
+		c.beyondDeployment(p, b, d)
 		full := b.Name + "/" + d.Name
 		c.named[full] = true
 		if t, ok := c.admit(path, p, b, d); ok {

@@ -30,6 +30,9 @@ func (c *check) unwise() {
 		c.unwiseBackends()
 	}
 	c.unwiseClients()
+	if c.doc.Residency.RegionalProcessing == geo.InRegion && c.doc.Residency.Processing != geo.AtRest {
+		c.warn("residency.regionalProcessing", "takes Microsoft's narrower sentence: its pages say that a regional deployment is processed in its region, and also that it may be processed anywhere in the region's geography for operational purposes (deployment types, 2026-08-06); make sure which of them your contract holds to")
+	}
 	for _, zone := range slices.Sorted(maps.Keys(c.doc.Residency.DataZones)) {
 		c.narrowZone(zone)
 	}
@@ -123,12 +126,13 @@ func (c *check) unwiseClients() {
 func (c *check) narrowZone(zone string) {
 	said := c.doc.Residency.DataZones[zone]
 	var missing []geo.Country
-	for _, country := range geo.DefaultDataZones()[zone] {
+	known, _ := geo.LookupDataZone(zone)
+	for _, country := range known.Countries {
 		if !slices.Contains(said, country) {
 			missing = append(missing, country)
 		}
 	}
 	if len(missing) > 0 {
-		c.warn("residency.dataZones."+printable(zone), "leaves out %s, which Azure counts to the zone as far as is known: make sure", list(missing))
+		c.warn("residency.dataZones."+printable(zone), "leaves out %s, which Azure counts to the zone as far as was known on %s: make sure", list(missing), known.Known)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	Proxy    *proxy.Proxy
 	Health   http.Handler
 	Inflight *lifecycle.Inflight
+	Running  *running.Set // of the calls that are served
 	// Draining: answers ask the client to open a new connection.
 	Draining    func() bool
 	FrontDoorID []string // of which X-Azure-FDID must name one; empty: not checked

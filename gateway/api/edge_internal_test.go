@@ -49,7 +49,9 @@ func TestRefusalTable(t *testing.T) {
 	}{
 		{&auth.Error{Kind: auth.Missing}, 401, "unauthorized"},
 		{&auth.Error{Kind: auth.Bad}, 401, "unauthorized"},
-		{&auth.Error{Kind: auth.WrongBoundary}, 421, "wrong_boundary"},
+		{&auth.Error{Kind: auth.WrongBoundary}, 403, "wrong_boundary"},
+		{&auth.Error{Kind: auth.Ambiguous}, 401, "unauthorized"},
+		{errEncodedBody, 415, "unsupported_media_type"},
 		{errRouteNotFound, 404, "route_not_found"},
 		{errRouteForbidden, 403, "route_forbidden"},
 		{errFrontDoorRequired, 403, "front_door_required"},

@@ -23,6 +23,10 @@ var (
 		"Requests are taken only through the configured Front Door.")
 	errBodyUnreadable = final(http.StatusBadRequest, "invalid_request",
 		"The request body could not be read.")
+	errEncodedBody = &operation.Error{
+		Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Param: "Content-Encoding",
+		Message: "The body has a Content-Encoding, which is not taken here: send it as it is, without compression.",
+	}
 	errNoPolicy = &proxy.Refusal{
 		Status: http.StatusServiceUnavailable, Code: "no_backend_in_boundary",
 		Message: "The gateway has no policy yet.", RetryAfter: 5 * time.Second,

@@ -62,7 +62,7 @@ func (v *visit) handle() error {
 	}
 	client, err := v.Auth.Authenticate(v.r.Context(), v.r.Header, v.snapshot, v.start)
 	if err != nil {
-		return err
+		return v.whereTo(err)
 	}
 	v.client = client.Name
 	match, err := operation.Recognise(v.r.Method, v.r.URL.EscapedPath(), v.r.URL.RawQuery)
@@ -71,7 +71,7 @@ func (v *visit) handle() error {
 	}
 	v.operation = match.Operation.Name
 	if match.Operation.Local {
-		return v.local(match, client)
+		return v.local(match, client.Principal)
 	}
 	if match.Operation.WebSocket {
 		return v.relay(match, client)
@@ -85,7 +85,7 @@ func (v *visit) fromFrontDoor() bool {
 }
 
 // forward reads and scans the body, resolves the route and lets the proxy serve.
-func (v *visit) forward(match operation.Match, client *policy.Principal) error {
+func (v *visit) forward(match operation.Match, client policy.Caller) error {
 	body, err := v.readBody()
 	if err != nil {
 		return err
@@ -95,14 +95,20 @@ func (v *visit) forward(match operation.Match, client *policy.Principal) error {
 	if err != nil {
 		return err
 	}
-	call, err := v.call(match, &scan, client)
+	call, err := v.call(match, &scan, client.Principal)
 	if err != nil {
 		return err
+	}
+	if refs := v.snapshot.References(); !refs.All() {
+		if err := operation.References(match.Operation, body, &scan, refs.Allows); err != nil {
+			return err
+		}
 	}
 	v.stream = operation.Streams(match.Operation, &scan)
 	call.Body, call.Scan = body, scan
 	call.Stream, call.Tokens = v.stream, operation.Tokens(&scan, len(body))
 	call.Stateless = match.Operation.Stateless && !scan.Store.On
+	defer v.run(call, client)()
 	v.result = v.Proxy.Serve(v.w, call)
 	return v.refusal()
 }
@@ -127,9 +133,17 @@ func (v *visit) call(match operation.Match, scan *operation.Body, client *policy
 	}
 	return &proxy.Call{
 		Context: v.r.Context(), Match: match, Header: v.r.Header,
-		Route: route, Stamp: rules, Client: client.Name, RequestID: v.requestID, BeforeHeader: v.stamp,
+		Route: route, Stamp: rules, Client: client.Name, References: v.snapshot.References(), RequestID: v.requestID, BeforeHeader: v.stamp,
 		ListTargets: v.snapshot.DebugHeaders(),
 	}, nil
+}
+
+// run notes that the call is being served, so that a policy which no longer
+// allows it ends it. The function that it returns ends the note.
+func (v *visit) run(call *proxy.Call, client policy.Caller) (leave func()) {
+	call.Running = v.Running.Enter(call.Context, v.w, client, call.Route.Name)
+	call.Context = call.Running.Context()
+	return call.Running.Leave
 }
 
 // refusal is what the proxy leaves to be answered here.
@@ -143,6 +157,9 @@ func (v *visit) refusal() error {
 // readBody reads the whole body before a backend is dialled: a body that turns
 // out bad must not have reached one.
 func (v *visit) readBody() ([]byte, error) {
+	if encoded(v.r.Header["Content-Encoding"]) {
+		return nil, errEncodedBody
+	}
 	if v.r.ContentLength > v.MaxBody {
 		return nil, operation.TooLarge(v.MaxBody)
 	}
@@ -167,6 +184,18 @@ func (v *visit) readBody() ([]byte, error) {
 		return nil, context.Canceled
 	}
 	return nil, errBodyUnreadable
+}
+
+// encoded reports whether a body is compressed, or whatever else a coding does.
+func encoded(lines []string) bool {
+	for _, line := range lines {
+		for coding := range strings.SplitSeq(line, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // stamp writes the headers that every reply carries.
@@ -203,10 +232,26 @@ func tried(list []*policy.Target) string {
 	return b.String()
 }
 
-// status of an auth error: one text for all that is not another boundary's.
+// whereTo adds the address of the boundary that a foreign key names, if the policy
+// gives it.
+func (v *visit) whereTo(err error) error {
+	e, ok := errors.AsType[*auth.Error](err)
+	if !ok || e.Kind != auth.WrongBoundary {
+		return err
+	}
+	r := authRefusal(e)
+	if address, ok := v.snapshot.OtherBoundary(e.Boundary); ok {
+		r.Message = "The credential belongs to boundary " + string(e.Boundary) + ": call " + address + " instead."
+	}
+	return r
+}
+
+// authRefusal is the answer to an auth error: one text for all that is neither
+// another boundary's nor ambiguous. 403 and not 421, which some clients take for
+// an invitation to send the request again.
 func authRefusal(e *auth.Error) *proxy.Refusal {
 	if e.Kind == auth.WrongBoundary {
-		return final(http.StatusMisdirectedRequest, "wrong_boundary", e.Error())
+		return final(http.StatusForbidden, "wrong_boundary", e.Error())
 	}
 	return final(http.StatusUnauthorized, "unauthorized", e.Error())
 }

@@ -18,8 +18,8 @@ var (
 
 // relay serves a WebSocket. It returns when the session has ended, so that a
 // drain counts it until then.
-func (v *visit) relay(match operation.Match, client *policy.Principal) error {
-	call, err := v.call(match, nil, client)
+func (v *visit) relay(match operation.Match, client policy.Caller) error {
+	call, err := v.call(match, nil, client.Principal)
 	if err != nil {
 		return err
 	}
@@ -30,6 +30,7 @@ func (v *visit) relay(match operation.Match, client *policy.Principal) error {
 		return err
 	}
 	v.stream, call.Stream = true, true
+	defer v.run(call, client)()
 	v.result = v.Proxy.ServeWebSocket(v.w, v.r, call)
 	v.bytesIn = int(v.result.BytesIn)
 	return v.refusal()

@@ -24,20 +24,31 @@ type Kind uint8
 const (
 	// Missing: no credential at all (401).
 	Missing Kind = iota + 1
-	// Bad: malformed, unknown, expired or ambiguous (401).
+	// Bad: malformed, unknown or expired (401).
 	Bad
-	// WrongBoundary: a well-formed key of another boundary (421).
+	// Ambiguous: two credentials that differ (401).
+	Ambiguous
+	// WrongBoundary: a well-formed key of another boundary (403).
 	WrongBoundary
 )
 
 // An Error says that a caller is not admitted. Its text may be given to the
 // caller: Missing and Bad read the same, so that an answer tells nothing about
-// which keys exist.
-type Error struct{ Kind Kind }
+// which keys exist. Ambiguous is found without looking at what the credentials
+// are, so it tells nothing either.
+type Error struct {
+	Kind Kind
+	// Boundary is the one that the key names, with WrongBoundary.
+	Boundary geo.Boundary
+}
 
 func (e *Error) Error() string {
-	if e.Kind == WrongBoundary {
+	switch e.Kind {
+	case WrongBoundary:
 		return "the credential belongs to another boundary: call that boundary's gateways"
+	case Ambiguous:
+		return "the request has two different credentials, in api-key and Authorization or in one of them twice: send only the one that is meant"
+	default:
 	}
 	return "the credential is missing or not valid: send a key as api-key, or a key or token as Authorization: Bearer"
 }
@@ -49,8 +60,9 @@ const maxToken = 16 << 10
 // A TokenVerifier turns a signed token into a client. It is an interface because
 // keys alone are enough for a gateway that has no identity provider.
 type TokenVerifier interface {
-	// Verify returns the client, or any error if the token is not good.
-	Verify(ctx context.Context, token string, s *policy.Snapshot, now time.Time) (*policy.Principal, error)
+	// Verify returns the client and whom the token is of, or any error if the
+	// token is not good.
+	Verify(ctx context.Context, token string, s *policy.Snapshot, now time.Time) (policy.Caller, error)
 }
 
 // An Authenticator admits the clients of one boundary.
@@ -62,43 +74,44 @@ type Authenticator struct {
 // Authenticate finds the caller. The error is an *Error. The principal is never
 // nil if the error is. A key of another boundary is recognised by its form
 // alone, without asking the policy.
-func (a Authenticator) Authenticate(ctx context.Context, h http.Header, s *policy.Snapshot, now time.Time) (*policy.Principal, error) {
+func (a Authenticator) Authenticate(ctx context.Context, h http.Header, s *policy.Snapshot, now time.Time) (policy.Caller, error) {
 	value, kind := present(h)
 	if kind != 0 {
-		return nil, &Error{kind}
+		return policy.Caller{}, &Error{Kind: kind}
 	}
 	if boundary, ok := ParseKey(value.text); ok {
 		if boundary != a.Own {
-			return nil, &Error{WrongBoundary}
+			return policy.Caller{}, &Error{Kind: WrongBoundary, Boundary: boundary}
 		}
 		return a.byKey(value.text, s, now)
 	}
 	if !value.mayBeToken || a.Tokens == nil || !looksSigned(value.text) {
-		return nil, &Error{Bad}
+		return policy.Caller{}, &Error{Kind: Bad}
 	}
 	p, err := a.Tokens.Verify(ctx, value.text, s, now)
-	if err != nil || p == nil {
-		return nil, &Error{Bad}
+	if err != nil || p.Principal == nil {
+		return policy.Caller{}, &Error{Kind: Bad}
 	}
 	return p, nil
 }
 
 // Authenticate is Authenticator.Authenticate for keys alone.
-func Authenticate(h http.Header, s *policy.Snapshot, own geo.Boundary, now time.Time) (*policy.Principal, error) {
+func Authenticate(h http.Header, s *policy.Snapshot, own geo.Boundary, now time.Time) (policy.Caller, error) {
 	return Authenticator{Own: own}.Authenticate(context.Background(), h, s, now)
 }
 
 // byKey looks the key up by its hash, so that the time it takes tells nothing of
 // a stored key, and a stored hash is no use as a key.
-func (a Authenticator) byKey(key string, s *policy.Snapshot, now time.Time) (*policy.Principal, error) {
+func (a Authenticator) byKey(key string, s *policy.Snapshot, now time.Time) (policy.Caller, error) {
 	if s == nil || s.Boundary() != a.Own {
-		return nil, &Error{Bad}
+		return policy.Caller{}, &Error{Kind: Bad}
 	}
-	p, ok := s.ClientByKey(sha256.Sum256([]byte(key)), now)
+	sum := sha256.Sum256([]byte(key))
+	p, ok := s.ClientByKey(sum, now)
 	if !ok || p == nil {
-		return nil, &Error{Bad}
+		return policy.Caller{}, &Error{Kind: Bad}
 	}
-	return p, nil
+	return policy.Caller{Principal: p, Key: sum}, nil
 }
 
 type presented struct {
@@ -114,19 +127,25 @@ func present(h http.Header) (presented, Kind) {
 		return presented{}, Missing
 	}
 	if len(keys) > 1 || len(bearers) > 1 {
-		return presented{}, Bad
+		return presented{}, Ambiguous
 	}
 	var value presented
 	if len(bearers) == 1 {
 		token, ok := bearer(bearers[0])
-		if !ok {
+		switch {
+		case !ok && len(keys) == 1:
+			return presented{}, Ambiguous
+		case !ok:
 			return presented{}, Bad
 		}
 		value = presented{token, true}
 	}
 	if len(keys) == 1 {
-		if len(keys[0]) > maxToken || len(bearers) == 1 && keys[0] != value.text {
+		if len(keys[0]) > maxToken {
 			return presented{}, Bad
+		}
+		if len(bearers) == 1 && keys[0] != value.text {
+			return presented{}, Ambiguous
 		}
 		value.text = keys[0]
 		value.mayBeToken = len(bearers) == 1

@@ -110,24 +110,24 @@ func TestAuthenticate(t *testing.T) {
 		{"the stored hash as bearer", header("Authorization", "Bearer "+hash), "", Bad},
 		{"the stored hash in the form of a key", header("api-key", "sg_eu_"+hash[:43]), "", Bad},
 
-		{"a good key and another scheme", header("api-key", first, "Authorization", "Basic eDp5"), "", Bad},
-		{"a bad key and a good bearer", header("api-key", unknown, "Authorization", "Bearer "+first), "", Bad},
-		{"a good key and a bad bearer", header("api-key", first, "Authorization", "Bearer "+unknown), "", Bad},
-		{"two clients' keys", header("api-key", first, "Authorization", "Bearer "+second), "", Bad},
-		{"two lines of one header", header("api-key", first, "api-key", first), "", Bad},
-		{"two bearers", header("Authorization", "Bearer "+first, "Authorization", "Bearer "+second), "", Bad},
-		{"an empty key and a good bearer", header("api-key", "", "Authorization", "Bearer "+first), "", Bad},
+		{"a good key and another scheme", header("api-key", first, "Authorization", "Basic eDp5"), "", Ambiguous},
+		{"a bad key and a good bearer", header("api-key", unknown, "Authorization", "Bearer "+first), "", Ambiguous},
+		{"a good key and a bad bearer", header("api-key", first, "Authorization", "Bearer "+unknown), "", Ambiguous},
+		{"two clients' keys", header("api-key", first, "Authorization", "Bearer "+second), "", Ambiguous},
+		{"two lines of one header", header("api-key", first, "api-key", first), "", Ambiguous},
+		{"two bearers", header("Authorization", "Bearer "+first, "Authorization", "Bearer "+second), "", Ambiguous},
+		{"an empty key and a good bearer", header("api-key", "", "Authorization", "Bearer "+first), "", Ambiguous},
 		{"a token without a verifier", header("Authorization", "Bearer aaa.bbb.ccc"), "", Bad},
 
 		{"a key of another boundary", header("api-key", foreign), "", WrongBoundary},
 		{"a bearer of another boundary", header("Authorization", "Bearer "+foreign), "", WrongBoundary},
-		{"a foreign key and a good one", header("api-key", foreign, "Authorization", "Bearer "+first), "", Bad},
+		{"a foreign key and a good one", header("api-key", foreign, "Authorization", "Bearer "+first), "", Ambiguous},
 	}
 	for _, tt := range tests {
 		t.Run(tt.why, func(t *testing.T) {
 			p, err := Authenticate(tt.h, s, "eu", testTime().Add(-time.Nanosecond))
 			if tt.kind == 0 {
-				if err != nil || p == nil || p.Name != tt.want {
+				if err != nil || p.Principal == nil || p.Name != tt.want {
 					t.Fatalf("got %v, %v", p, err)
 				}
 				return
@@ -145,10 +145,10 @@ func swapCase(key string) string {
 	}
 }
 
-func wantKind(t testing.TB, p *policy.Principal, err error, kind Kind) {
+func wantKind(t testing.TB, p policy.Caller, err error, kind Kind) {
 	t.Helper()
 	e, ok := errors.AsType[*Error](err)
-	if p != nil || !ok || e.Kind != kind {
+	if p.Principal != nil || !ok || e.Kind != kind {
 		t.Fatalf("got %v, %v, want kind %d", p, err, kind)
 	}
 }
@@ -160,11 +160,14 @@ func TestAKeyEndsAtItsNotAfter(t *testing.T) {
 	wantKind(t, p, err, Bad)
 }
 
-// All refusals but the wrong boundary read the same, and none repeats what was
+// Missing and bad read the same; two credentials are told as such; and no text repeats what was
 // presented.
 func TestRefusalsTellNothing(t *testing.T) {
-	if (&Error{Missing}).Error() != (&Error{Bad}).Error() {
+	if (&Error{Kind: Missing}).Error() != (&Error{Kind: Bad}).Error() {
 		t.Error("a missing and a bad credential can be told apart")
+	}
+	if text := (&Error{Kind: Ambiguous}).Error(); !strings.Contains(text, "two different credentials") {
+		t.Errorf("two credentials are refused with %q, which does not say so", text)
 	}
 	first, foreign := mustKey(t, "eu"), mustKey(t, "us")
 	s := snapshot(t, first, mustKey(t, "eu"))
@@ -176,6 +179,34 @@ func TestRefusalsTellNothing(t *testing.T) {
 				t.Errorf("%s repeats the credential", text)
 			}
 		}
+	}
+}
+
+// A caller stays who it is under a later policy only if its own key, or its own
+// application, still admits it there.
+func TestACallerStandsByItsOwnProof(t *testing.T) {
+	first, second := mustKey(t, "eu"), mustKey(t, "eu")
+	before := testTime().Add(-time.Hour)
+	a, err := Authenticate(header("api-key", second), snapshot(t, first, second), "eu", before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		s    *policy.Snapshot
+		now  time.Time
+		want bool
+	}{
+		"the same policy again":       {snapshot(t, first, second), before, true},
+		"its key was replaced":        {snapshot(t, first, mustKey(t, "eu")), before, false},
+		"its key is another client's": {snapshot(t, second, first), before, false},
+		"its key's time has passed":   {snapshot(t, first, second), testTime(), false},
+	} {
+		if _, got := tt.s.Admits(a, tt.now); got != tt.want {
+			t.Errorf("%s: admitted %v", name, got)
+		}
+	}
+	if _, ok := snapshot(t, first, second).Admits(policy.Caller{}, before); ok {
+		t.Error("nobody is admitted")
 	}
 }
 
@@ -192,15 +223,15 @@ type verifier struct {
 	asked []string
 }
 
-func (v *verifier) Verify(_ context.Context, token string, s *policy.Snapshot, _ time.Time) (*policy.Principal, error) {
+func (v *verifier) Verify(_ context.Context, token string, s *policy.Snapshot, _ time.Time) (policy.Caller, error) {
 	v.asked = append(v.asked, token)
 	if token != v.good {
-		return nil, nil // worse than an error: neither
+		return policy.Caller{}, nil // worse than an error: neither
 	}
 	for p := range s.Principals() {
-		return p, nil
+		return policy.Caller{Principal: p}, nil
 	}
-	return nil, errors.New("no client")
+	return policy.Caller{}, errors.New("no client")
 }
 
 func TestTokensGoToTheVerifier(t *testing.T) {
@@ -223,11 +254,12 @@ func TestTokensGoToTheVerifier(t *testing.T) {
 		header("Authorization", "Bearer a\x00a.bbb.ccc"),
 		header("Authorization", "Bearer aaa.bbb.ccc=="),
 		header("Authorization", "Bearer "+strings.Repeat("a", maxToken)+".b.c"),
-		header("Authorization", "Bearer aaa.bbb.ccc", "api-key", "x"),
 	} {
 		p, err := a.Authenticate(t.Context(), h, s, testTime())
 		wantKind(t, p, err, Bad)
 	}
+	p, err = a.Authenticate(t.Context(), header("Authorization", "Bearer aaa.bbb.ccc", "api-key", "x"), s, testTime())
+	wantKind(t, p, err, Ambiguous)
 	if len(v.asked) != asked {
 		t.Errorf("the verifier was asked about %q", v.asked[asked:])
 	}

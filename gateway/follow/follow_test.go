@@ -66,7 +66,7 @@ func (p publisher) envelope(boundary geo.Boundary, serial uint64, source string)
 
 func newFollower(p publisher, dir string) *follow.Follower {
 	return follow.New(follow.Config{
-		Local:    geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE", "NL"}},
+		Local:    geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE", "NL", "IE"}},
 		Verifier: p.verifier(), CacheDir: dir, Log: zerolog.Nop(),
 	})
 }

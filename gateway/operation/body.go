@@ -73,6 +73,8 @@ type Body struct {
 	// ManyPrompts: completions of a list of prompts, so that n is not the number of
 	// choices.
 	ManyPrompts bool
+	// Where a reference may stand: see References.
+	Messages, Input, Prompt, Tools, DataSources, OldDataSources, WebSearch Value
 }
 
 // ScanBody reads a JSON request in one pass, without keeping or changing it. It
@@ -134,7 +136,20 @@ func (sc *scan) take(m strictjson.Member) {
 			t := strictjson.Text(sc.data, m)
 			b.StreamFormat = string(t[:min(len(t), sc.limits.MaxText)])
 		}
+	case "messages":
+		b.Messages = Value{m.Start, m.End}
+	case "input":
+		b.Input = Value{m.Start, m.End}
+	case "tools":
+		b.Tools = Value{m.Start, m.End}
+	case "data_sources":
+		b.DataSources = Value{m.Start, m.End}
+	case "dataSources":
+		b.OldDataSources = Value{m.Start, m.End}
+	case "web_search_options":
+		b.WebSearch = Value{m.Start, m.End}
 	case "prompt":
+		b.Prompt = Value{m.Start, m.End}
 		b.ManyPrompts = m.Kind == strictjson.Array
 	case "n":
 		b.N = sc.count(m, "n", sc.limits.MaxChoices)

@@ -52,7 +52,7 @@ func checkPath(p string) *Error {
 	case p == "" || p[0] != '/':
 		return bad("the path does not start with a slash")
 	case strings.Contains(p, "//"):
-		return bad("the path has an empty segment")
+		return bad("the path has an empty segment, as of a base URL that ends in two slashes; " + bases)
 	}
 	for i := 0; i < len(p); i++ {
 		c := p[i]
@@ -79,7 +79,7 @@ func checkPath(p string) *Error {
 func find(method, path string) (Match, *Error) {
 	rest, ok := strings.CutPrefix(path, "/openai/")
 	if !ok {
-		return Match{}, notFound("no such operation")
+		return Match{}, noOperation(path)
 	}
 	surface := Dated
 	if v1, ok := strings.CutPrefix(rest, "v1/"); ok {
@@ -94,14 +94,14 @@ func find(method, path string) (Match, *Error) {
 		}
 		name, ok := decodeName(part)
 		if n = n.name; n == nil || !ok || count == maxNames {
-			return Match{}, notFound("no such operation")
+			return Match{}, noOperation(path)
 		}
 		m.names[count] = name
 		count++
 	}
 	op := n.methods[method]
 	if op == nil {
-		return Match{}, notFound("no such operation")
+		return Match{}, otherMethod(n, path)
 	}
 	m.Operation = op
 	i := 0

@@ -123,7 +123,7 @@ func (w *world) document(regions []geo.RegionID) string {
 				"deployments: [{name: gpt-4o, model: gpt-4o, version: \"1\", sku: Standard, tokensPerMinute: 1000}]}\n", region, i, region, address)
 		}
 	}
-	return "boundary: eu\nresidency: {countries: [SE, NL]}\nstamps:\n" + stamps.String() + "backends:\n" + backends.String() +
+	return "boundary: eu\nresidency: {countries: [SE, NL, IE]}\nstamps:\n" + stamps.String() + "backends:\n" + backends.String() +
 		"routes: [{name: gpt-4o, model: gpt-4o, version: \"1\"}]\n" +
 		"clients: [{name: payroll, keys: [{sha256: " + strings.Repeat("0a", 32) + "}], routes: [gpt-4o]}]\n"
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/throttle"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
@@ -42,7 +43,10 @@ func newExchange(p *Proxy, c *Call, w http.ResponseWriter) *exchange {
 
 // attempt makes one try on the ticket's target and says how it ended.
 func (x *exchange) attempt(parent context.Context, t *targets.Ticket) targets.Outcome {
-	x.begin(t)
+	if !x.begin(t) {
+		return targets.Outcome{Kind: targets.Canceled}
+	}
+	defer x.call.Running.At(nil)
 	a := &attempt{exchange: x, ticket: t}
 	cancel := a.arm(parent, x.call.Stream)
 	defer cancel(nil)
@@ -53,14 +57,19 @@ func (x *exchange) attempt(parent context.Context, t *targets.Ticket) targets.Ou
 	return o
 }
 
-// begin notes the ticket's target as the one that is asked.
-func (x *exchange) begin(t *targets.Ticket) {
+// begin notes the ticket's target as the one that is asked, and reports whether
+// the policy in force lets it be.
+func (x *exchange) begin(t *targets.Ticket) bool {
+	if !x.call.Running.At(t.Target) {
+		return false
+	}
 	x.early.begun()
 	x.result.Attempts++
 	x.result.Target, x.result.Tier, x.result.Passive = t.Target, t.Tier, t.Passive
 	if x.call.ListTargets {
 		x.result.Targets = append(x.result.Targets, t.Target)
 	}
+	return true
 }
 
 // note keeps the first failure with which the call may end.
@@ -230,7 +239,11 @@ func (x *exchange) write(p []byte, flush bool) error {
 
 // send writes to the client. One that does not take the bytes in time is gone.
 func (x *exchange) send(p []byte, flush bool) (int, error) {
-	_ = x.rc.SetWriteDeadline(time.Now().Add(writeLimit)) // in-memory writers of tests have none
+	limit := writeLimit
+	if x.revoked() != nil {
+		limit = running.LastWords
+	}
+	_ = x.rc.SetWriteDeadline(time.Now().Add(limit)) // in-memory writers of tests have none
 	n, err := x.w.Write(p)
 	if err == nil && flush {
 		err = x.rc.Flush()

@@ -71,7 +71,7 @@ func (g *region) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func twoRegions(t *testing.T, own, passive *region) *policy.Snapshot {
 	t.Helper()
 	var text strings.Builder
-	text.WriteString("boundary: eu\nresidency: {countries: [SE, NL]}\n" +
+	text.WriteString("boundary: eu\nresidency: {countries: [SE, NL, IE]}\n" +
 		"stamps: [{region: swedencentral, fallback: [westeurope]}, {region: westeurope, fallback: []}]\nbackends:\n")
 	for name, g := range map[string]*region{"swedencentral": own, "westeurope": passive} {
 		for i, u := range g.urls {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/sse"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
@@ -108,6 +109,12 @@ type Call struct {
 	Stamp     *policy.StampRules
 	Client    string
 	RequestID string
+	// References says what messages of a session may refer to; of other calls the
+	// body was checked.
+	References *policy.References
+	// Running is the call's note among those that run, whose context Context is;
+	// nil: no policy ends it.
+	Running *running.Call
 	// Stateless: repeating the request on another backend does no harm but cost.
 	Stateless bool
 	// Stream: an event stream was asked for, or a session.
@@ -153,6 +160,7 @@ const (
 	OutcomeBrokenOff  = "broken_off"  // ended after the first byte
 	OutcomeClientGone = "client_gone" // the client hung up
 	OutcomeDrained    = "drained"     // cut because the gateway ends
+	OutcomeRevoked    = "revoked"     // ended because the policy no longer allows it
 )
 
 // A Refusal is an answer of the gateway itself.
@@ -243,6 +251,8 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 		if o.Kind == targets.Rejected {
 			r.Outcome = OutcomeRejected
 		}
+	case x.revoked() != nil:
+		x.revokedResult()
 	case x.draining():
 		r.Outcome, r.Aborted = OutcomeDrained, x.committed
 		r.Refusal = x.refuse(Refusal{
@@ -279,7 +289,7 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 func (x *exchange) nothingLeft(ctx context.Context, v targets.Verdict) Result {
 	r := &x.result
 	switch {
-	case x.call.Context.Err() != nil: // the client left, or the gateway ends, while the request waited
+	case x.call.Context.Err() != nil: // the client left, the gateway ends, or a policy ended the call, while it waited
 		return x.finish(ctx, targets.Outcome{Kind: targets.Canceled})
 	case ctx.Err() != nil:
 		return x.finish(ctx, targets.Outcome{Kind: targets.OutOfTime})

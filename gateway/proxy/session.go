@@ -12,7 +12,10 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/answer"
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
@@ -31,6 +34,7 @@ const (
 
 var (
 	errClientLost  = errors.New("the client's connection is lost")
+	errOver        = errors.New("the session is over")
 	errBackendLost = errors.New("the backend's connection is lost")
 
 	errMessageTooBig = errors.New("a message of the session is larger than the gateway passes on")
@@ -46,7 +50,8 @@ func (e sessionError) Error() string { return fmt.Sprintf("the backend closed wi
 type session struct {
 	client, backend *side
 	held            *held
-	every           time.Duration // of pings while a side is silent
+	every           time.Duration             // of pings while a side is silent
+	references      func() *policy.References // that the client's messages may have, now
 }
 
 // A side is one of the two connections.
@@ -64,8 +69,8 @@ func newSession(client *websocket.Conn, backend *held, every time.Duration) *ses
 // An ending is why a pump has stopped: an error of reading one side, or of
 // writing to it, which its own reader then explains better.
 type ending struct {
-	by      *side // nil: the gateway is draining
-	err     error
+	by      *side // nil: the gateway is draining, or the policy has ended the session
+	err     error // with by nil: why the policy ended it
 	writing bool
 }
 
@@ -80,15 +85,21 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	defer hush()
 	ends := make(chan ending, 2)
 	var wg sync.WaitGroup
-	wg.Go(func() { ends <- pump(work, s.client, s.backend, nil) })
-	wg.Go(func() { ends <- pump(work, s.backend, s.client, s.held.first) })
+	wg.Go(func() {
+		ends <- pump(work, s.client, s.backend, pumping{over: ctx, check: &checker{references: s.references}})
+	})
+	wg.Go(func() { ends <- pump(work, s.backend, s.client, pumping{over: ctx, first: s.held.first}) })
 	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
 	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
 
 	e := s.first(ctx, ends)
 	hush()
 	toClient, toBackend := s.goodbyes(e)
-	force := time.AfterFunc(closeLimit, stop)
+	limit := closeLimit
+	if e.by == nil && e.err != nil {
+		limit = running.LastWords
+	}
+	force := time.AfterFunc(limit, stop)
 	defer force.Stop()
 	wg.Go(func() { _ = s.client.conn.Close(toClient.Code, toClient.Reason) })
 	wg.Go(func() { _ = s.backend.conn.Close(toBackend.Code, toBackend.Reason) })
@@ -97,28 +108,49 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	return s.outcome(e, r)
 }
 
-// first waits for the session's end. The request's context ends for a drain, or
-// when the client went away before the upgrade had taken its connection over.
+// first waits for the session's end.
 func (s *session) first(ctx context.Context, ends <-chan ending) ending {
 	for n := 0; ; n++ {
 		select {
 		case e := <-ends:
+			if errors.Is(e.err, errOver) {
+				return s.over(ctx)
+			}
 			if !e.writing || n > 0 {
 				return e
 			}
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), lifecycle.ErrDraining) {
-				return ending{}
-			}
-			return ending{by: s.client, err: errClientLost}
+			return s.over(ctx)
 		}
 	}
 }
 
+// over says why the request's context has ended: a drain, a policy that no longer
+// allows the session, or a client that went away before the upgrade had taken its
+// connection over.
+func (s *session) over(ctx context.Context) ending {
+	if why := running.Ended(ctx); why != nil {
+		return ending{err: why}
+	}
+	if errors.Is(context.Cause(ctx), lifecycle.ErrDraining) {
+		return ending{}
+	}
+	return ending{by: s.client, err: errClientLost}
+}
+
+// pumping is how one direction is relayed.
+type pumping struct {
+	// over, once done, lets nothing more pass: a policy that has ended the session
+	// is in force from then on.
+	over  context.Context //nolint:containedctx // as long as the session
+	first <-chan opening  // of the first message, if it was read already
+	check *checker        // of each message before it passes; nil: of the backend's
+}
+
 // pump passes the messages of one side to the other, piece by piece, until a
-// side fails; the first one, if it was read already, comes from a channel. A
-// message that breaks off stays without its end on the other side, too.
-func pump(ctx context.Context, from, to *side, first <-chan opening) ending {
+// side fails. A message that breaks off stays without its end on the other side,
+// too.
+func pump(ctx context.Context, from, to *side, how pumping) ending {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stuck := time.AfterFunc(writeLimit, cancel)
@@ -126,10 +158,18 @@ func pump(ctx context.Context, from, to *side, first <-chan opening) ending {
 	buf := make([]byte, readSize)
 	for {
 		stuck.Stop()
-		kind, message, err := next(ctx, from, first)
-		first = nil
+		kind, message, err := next(ctx, from, how.first)
+		how.first = nil
 		if err != nil {
 			return ending{by: from, err: err}
+		}
+		if how.over.Err() != nil {
+			return ending{by: from, err: errOver}
+		}
+		if how.check != nil { // of either kind: a backend may read both
+			if message, err = how.check.hold(message); err != nil {
+				return ending{by: from, err: err}
+			}
 		}
 		w, err := to.conn.Writer(ctx, kind)
 		for err == nil {
@@ -139,6 +179,9 @@ func pump(ctx context.Context, from, to *side, first <-chan opening) ending {
 			from.moved.Add(int64(n))
 			if err != nil && !ended(err) {
 				return ending{by: from, err: err}
+			}
+			if how.over.Err() != nil {
+				return ending{by: from, err: errOver}
 			}
 			stuck.Reset(writeLimit)
 			last := err != nil
@@ -203,6 +246,14 @@ func (s *side) keepAlive(ctx context.Context, every time.Duration) {
 // goodbyes are what the two sides are told. A close code is passed on as it came.
 func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
 	draining := websocket.CloseError{Code: websocket.StatusGoingAway, Reason: "the gateway is stopping"}
+	if refused, ok := errors.AsType[*operation.Error](e.err); ok {
+		told := websocket.CloseError{Code: websocket.StatusPolicyViolation, Reason: closeReason(refused)}
+		return told, told
+	}
+	if e.by == nil && e.err != nil {
+		told := revokedClose(e.err)
+		return told, told
+	}
 	if e.by == nil {
 		return draining, draining
 	}
@@ -216,8 +267,15 @@ func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
 // outcome says what the end means for the result and for the target.
 func (s *session) outcome(e ending, r *Result) targets.Kind {
 	said, ok := errors.AsType[websocket.CloseError](e.err)
+	_, refused := errors.AsType[*operation.Error](e.err)
 	r.Outcome, r.Err = OutcomeOK, nil
 	switch {
+	case refused:
+		r.Outcome, r.Err = OutcomeRejected, errReference
+		return targets.Canceled
+	case e.by == nil && e.err != nil:
+		r.Outcome, r.Err = OutcomeRevoked, e.err
+		return targets.Canceled
 	case e.by == nil:
 		r.Outcome = OutcomeDrained
 		return targets.Canceled

@@ -234,6 +234,9 @@ func (r *relay) fail(err error) targets.Outcome {
 	switch {
 	case r.scanner.Error() != nil:
 		_ = a.write(nil, true)
+	case a.revoked() != nil:
+		told := revocation(a.revoked())
+		_ = a.write(r.scanner.ErrorFrame(told.Code, told.Message), true)
 	case a.draining():
 		_ = a.write(r.scanner.ErrorFrame("draining", "The gateway is stopping before the answer was complete."), true)
 	case o.Kind == targets.OutOfTime:

@@ -54,6 +54,7 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 		if backend != nil {
 			o = a.session(r, backend)
 		}
+		c.Running.At(nil)
 		ticket.Observe(time.Now(), o)
 		if o.Kind == targets.IdentityRefused {
 			p.cfg.Credentials.Rejected(ticket.Target)
@@ -78,7 +79,9 @@ const upgradeLimit = 5 * time.Second
 // is known how the session begins. Without one, the outcome says what came
 // instead.
 func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *held, targets.Outcome) {
-	x.begin(t)
+	if !x.begin(t) {
+		return nil, nil, targets.Outcome{Kind: targets.Canceled}
+	}
 	a := &attempt{exchange: x, ticket: t}
 	// Ending the attempt's context ends the handshake. A session that stands is not
 	// bound to it any more.
@@ -207,6 +210,7 @@ func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
 		a.ticket.Begun(time.Now()) // a session may last for hours: nobody shall wait for its end
 	}
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
+	s.references = a.call.references
 	kind := s.run(a.call.Context, &a.result)
 	if kind == targets.Success && backend.rejected {
 		kind = targets.Rejected

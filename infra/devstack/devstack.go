@@ -146,12 +146,16 @@ func (c Config) path(names ...string) string {
 	return filepath.Join(append([]string{c.Dir}, names...)...)
 }
 
-// countriesOf returns the countries of the regions, each once, in order.
+// countriesOf returns the countries in which regional deployments of the regions
+// may process, each once, in order.
 func countriesOf(regions []geo.RegionID) []geo.Country {
 	var out []geo.Country
 	for _, id := range regions {
-		if r, ok := geo.Lookup(id); ok && !slices.Contains(out, r.Country) {
-			out = append(out, r.Country)
+		r, _ := geo.Lookup(id)
+		for _, country := range r.GeographyCountries() {
+			if !slices.Contains(out, country) {
+				out = append(out, country)
+			}
 		}
 	}
 	return out

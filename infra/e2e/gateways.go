@@ -27,7 +27,7 @@ func (s *Stack) newGateway(region geo.RegionID, n int) *Gateway {
 	cfg := gateway.Config{
 		Boundary: "eu", Region: region, Name: name, Listen: "127.0.0.1:0",
 		Admin:     &gateway.Admin{Listen: "127.0.0.1:0"},
-		Residency: gateway.Residency{Countries: []geo.Country{"SE", "NL", "FR", "DE"}},
+		Residency: gateway.Residency{Countries: []geo.Country{"SE", "NL", "IE", "FR", "DE"}},
 		Policy: gateway.Policy{
 			Etcd:        &gateway.Etcd{Endpoints: s.addresses.Etcd["eu"]},
 			TrustedKeys: []string{s.addresses.PublicKey.String()},

@@ -218,7 +218,7 @@ func (s *Stack) goRun(name string, f func(context.Context) error) (stop func()) 
 }
 
 const documentTemplate = `boundary: eu
-residency: {countries: [SE, NL, FR, DE]}
+residency: {countries: [SE, NL, IE, FR, DE]}
 stamps:
 {{- range $i, $r := .Regions}}
   - region: {{$r}}

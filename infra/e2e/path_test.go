@@ -100,8 +100,8 @@ func TestP1ClientOfAnotherBoundary(t *testing.T) {
 	}
 	for _, path := range []string{chatPath, "/openai/v1/chat/completions"} {
 		resp := post(t, s.Gateways[0], key, path, `{"model":"gpt-4o","messages":[]}`)
-		if code := errorCode(t, resp); resp.StatusCode != http.StatusMisdirectedRequest || code != "wrong_boundary" {
-			t.Errorf("%s: status %d, code %s; want 421 wrong_boundary", path, resp.StatusCode, code)
+		if code := errorCode(t, resp); resp.StatusCode != http.StatusForbidden || code != "wrong_boundary" || resp.Header.Get("x-should-retry") != "false" {
+			t.Errorf("%s: status %d, code %s; want 403 wrong_boundary, not to be retried", path, resp.StatusCode, code)
 		}
 	}
 	for _, region := range s.Options.Regions {

@@ -206,7 +206,7 @@ func TestRealtimeRefusals(t *testing.T) {
 		status    int
 		code      string
 	}{
-		"a key of another boundary": {key: foreign, path: v1Session, status: 421, code: "wrong_boundary"},
+		"a key of another boundary": {key: foreign, path: v1Session, status: 403, code: "wrong_boundary"},
 		"an unknown key":            {key: stranger, path: datedSession, status: 401, code: "unauthorized"},
 		"a key in the query alone":  {path: datedSession + "&api-key=" + s.Key, status: 401, code: "unauthorized"},
 		"an unknown route":          {key: s.Key, path: "/openai/v1/realtime?model=other", status: 404, code: "route_not_found"},

@@ -114,13 +114,13 @@ const configText = `boundary: eu
 region: swedencentral
 name: scorecard
 listen: 127.0.0.1:0
-residency: {countries: [SE, NL]}
+residency: {countries: [SE, NL, IE]}
 policy: {file: %q}
 drain: {notice: 1ms, timeout: 5s}
 `
 
 const policyText = `boundary: eu
-residency: {countries: [SE, NL]}
+residency: {countries: [SE, NL, IE]}
 stamps:
   - {region: swedencentral, fallback: [{{if .Passive}}westeurope{{end}}]}
 backends:

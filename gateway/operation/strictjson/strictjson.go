@@ -66,6 +66,7 @@ type Walk struct {
 	names  nameSet
 	err    *SyntaxError
 	state  walkState
+	within bool // the object may be followed by something, and is known to be UTF-8
 }
 
 type walkState uint8
@@ -81,6 +82,19 @@ func Begin(data []byte, limits Limits) Walk {
 	limits.MaxDepth = min(limits.MaxDepth, hardDepth)
 	return Walk{data: data, limits: limits}
 }
+
+// BeginWithin starts a walk over the object at the beginning of data, which is
+// part of what another walk has passed over. What follows it is not looked at: End
+// says where that begins.
+func BeginWithin(data []byte, limits Limits) Walk {
+	w := Begin(data, limits)
+	w.within = true
+	return w
+}
+
+// End returns the offset behind the object, once Next has returned false without
+// an error.
+func (w *Walk) End() int { return w.pos }
 
 // Next moves to the next member. It returns false at the end of the object or
 // at the first error: see Err.
@@ -126,7 +140,7 @@ func (w *Walk) open() bool {
 		return w.fail("a byte order mark")
 	}
 	// A truncated last character is reported where the walk gets to it.
-	if !utf8.Valid(w.data) {
+	if !w.within && !utf8.Valid(w.data) {
 		if at := invalidUTF8(w.data); at >= 0 {
 			w.pos = at
 			return w.ambiguous("invalid UTF-8")
@@ -164,6 +178,10 @@ func invalidUTF8(data []byte) int {
 }
 
 func (w *Walk) finish() bool {
+	if w.within {
+		w.state = walkEnd
+		return false
+	}
 	w.space()
 	if w.pos < len(w.data) {
 		return w.fail("something after the object")

@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/operation"
+)
+
+// checkedMessage is how much of a client's message is held so that it can be read
+// as a whole before any of it passes, in bytes. Beyond, only a message that has
+// nothing like a reference in it passes: sound, which is what large ones hold.
+const checkedMessage = 2 << 20
+
+var errReference = errors.New("a message of the client refers to a place outside the boundary")
+
+// A checker holds the messages of a session's client against the policy. It
+// belongs to one pump.
+type checker struct {
+	references func() *policy.References
+	buf        bytes.Buffer
+}
+
+// references is what the policy says now: a session outlives many.
+func (c *Call) references() *policy.References {
+	if s := c.Running.Policy(); s != nil {
+		return s.References()
+	}
+	return c.References
+}
+
+// hold reads a message and returns it to be passed on, or an *operation.Error if
+// it may not pass.
+func (c *checker) hold(message io.Reader) (io.Reader, error) {
+	references := c.references()
+	if references.All() {
+		return message, nil
+	}
+	if c.buf.Cap() > 4*readSize {
+		c.buf = bytes.Buffer{} // a large one is not kept for the small ones that follow
+	}
+	c.buf.Reset()
+	n, err := c.buf.ReadFrom(io.LimitReader(message, checkedMessage))
+	if err != nil {
+		return nil, err
+	}
+	held := c.buf.Bytes()
+	if n < checkedMessage {
+		if err := operation.EventReferences(held, references.Allows); err != nil {
+			return nil, err
+		}
+		return bytes.NewReader(held), nil
+	}
+	if operation.MayRefer(held) {
+		return nil, tooLongToCheck()
+	}
+	tail := append([]byte(nil), held[len(held)-operation.ReferenceOverlap:]...)
+	return io.MultiReader(bytes.NewReader(held), &watched{message: message, tail: tail}), nil
+}
+
+// watched passes on the rest of a long message as long as nothing in it could be a
+// reference.
+type watched struct {
+	message io.Reader
+	tail    []byte // the end of what has passed
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.message.Read(p)
+	w.tail = append(w.tail, p[:n]...)
+	if operation.MayRefer(w.tail) {
+		return 0, tooLongToCheck()
+	}
+	w.tail = append(w.tail[:0], w.tail[max(0, len(w.tail)-operation.ReferenceOverlap):]...)
+	return n, err
+}
+
+func tooLongToCheck() error {
+	return &operation.Error{
+		Status: http.StatusBadRequest, Code: "external_reference", Param: "the message",
+		Message: "the message is too long to be looked into for references",
+	}
+}
+
+// closeReason is what fits into a close frame, at most 123 bytes.
+func closeReason(e *operation.Error) string {
+	reason := e.Code + ": " + e.Param
+	return reason[:min(len(reason), 123)]
+}
