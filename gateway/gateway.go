@@ -28,7 +28,9 @@ import (
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/api"
 	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/credential"
+	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/operation"
@@ -73,6 +75,7 @@ type gateway struct {
 	proxy       *proxy.Proxy
 	follower    *follow.Follower
 	machine     *health.Machine
+	budget      *bytebudget.Budget
 	prober      *probe.Prober
 	inflight    lifecycle.Inflight
 	metrics     *prometheus.Registry
@@ -101,6 +104,7 @@ func Run(ctx context.Context, cfg Config, opt Options) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
+	cfg.Limits = cfg.Limits.withDefaults(memoryLimit())
 	g := &gateway{cfg: cfg, opt: opt, started: time.Now()}
 	g.log = opt.Log.With().Str("gateway", cfg.Name).Str("boundary", string(cfg.Boundary)).Str("region", string(cfg.Region)).Logger()
 	var stack lifecycle.Stack
@@ -124,6 +128,7 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 	}
 	g.registry = targets.New()
 	g.machine = health.NewMachine()
+	g.budget = bytebudget.New(int64(g.cfg.Limits.Held), int64(g.cfg.Limits.HeldPerClient))
 	g.credentials = credential.New(credential.Config{Log: g.log})
 	g.ordered.Store(&orders{})
 	dialer := g.opt.Dialer
@@ -131,7 +136,7 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 	g.proxy = proxy.New(proxy.Config{
 		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Registry: g.registry,
 		Credentials: proofs{g.credentials}, Dialer: dialer,
-		UserAgent: "stampgate/" + telemetry.Version(),
+		UserAgent: "stampgate/" + telemetry.Version(), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
 	})
 	stack.Push("connections to backends", func(context.Context) error { g.proxy.Close(); return nil })
 	if err := g.buildFollower(stack); err != nil {
@@ -210,12 +215,16 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
 		Inflight: &g.inflight, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
 		Limits: operation.DefaultLimits(), Metrics: api.NewMetrics(g.metrics), Log: g.log,
+		BodyTimeout: time.Duration(g.cfg.Limits.BodyTimeout), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
+		Budget: g.budget, Sessions: edge.NewCounter[string](g.cfg.Limits.SessionsPerClient),
 	})
-	var err error
-	if g.publicL, err = listenOn(stack, "listen", g.cfg.Listen); err != nil {
+	l, err := listenOn(stack, "listen", g.cfg.Listen)
+	if err != nil {
 		return err
 	}
-	g.public = newServer(handler, g.log)
+	g.publicL = g.bounded(l)
+	g.public = edge.NewServer(handler, g.cfg.Limits.timeouts(), g.cfg.HTTP2)
+	g.public.ErrorLog = telemetry.StdLog(g.log)
 	g.public.BaseContext = func(net.Listener) context.Context { return base }
 	scheme := "http://"
 	if g.cfg.TLS.CertFile != "" {
@@ -243,11 +252,16 @@ func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
 			return fmt.Errorf("admin.tokenFile: %s is empty", g.cfg.Admin.TokenFile)
 		}
 	}
-	var err error
-	if g.adminL, err = listenOn(stack, "admin.listen", g.cfg.Admin.Listen); err != nil {
+	l, err := listenOn(stack, "admin.listen", g.cfg.Admin.Listen)
+	if err != nil {
 		return err
 	}
-	g.admin = newServer(g.adminHandler(), g.log)
+	g.adminL = edge.Listen(l, edge.Limits{
+		Total: adminConnections, PerSource: adminConnections,
+		Unsent: int64(g.cfg.Limits.UnsentPerConnection), Write: time.Duration(g.cfg.Limits.WriteTimeout),
+	})
+	g.admin = edge.NewServer(edge.WithoutBodies(g.adminHandler()), g.cfg.Limits.timeouts(), false)
+	g.admin.ErrorLog = telemetry.StdLog(g.log)
 	g.address.AdminURL = "http://" + g.adminL.Addr().String()
 	return nil
 }
@@ -265,17 +279,4 @@ func listenOn(stack *lifecycle.Stack, field, address string) (net.Listener, erro
 		return nil
 	})
 	return l, nil
-}
-
-// newServer states every limit that a request has before it reaches a handler.
-// Writing has none as a whole, because an answer may stream for long; each
-// write has its own.
-func newServer(h http.Handler, log zerolog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       120 * time.Second, // beyond Front Door's 90 s, so that it closes first
-		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          telemetry.StdLog(log),
-	}
 }

@@ -223,7 +223,7 @@ func (x *exchange) write(p []byte, flush bool) error {
 
 // send writes to the client. One that does not take the bytes in time is gone.
 func (x *exchange) send(p []byte, flush bool) (int, error) {
-	_ = x.rc.SetWriteDeadline(time.Now().Add(writeLimit)) // in-memory writers of tests have none
+	_ = x.rc.SetWriteDeadline(time.Now().Add(x.proxy.cfg.WriteTimeout)) // in-memory writers of tests have none
 	n, err := x.w.Write(p)
 	if err == nil && flush {
 		err = x.rc.Flush()

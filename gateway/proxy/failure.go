@@ -43,7 +43,7 @@ func (a *attempt) broken(err error) targets.Outcome {
 // ours reports whether it is this machine that lacks something. Another target
 // would fail likewise.
 func ours(err error) bool {
-	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+	for _, e := range [...]error{errNoRoom, syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -88,7 +88,7 @@ func wording(err error) error {
 func isOurs(err error) bool {
 	for _, e := range [...]error{
 		errTruncated, errNotAStream, errEventInOpening, errMalformed, errEncoded, errEndMissing, errEventMidStream,
-		errNotUpgraded, errHandshake, errBackendLost,
+		errNotUpgraded, errHandshake, errBackendLost, errNoRoom,
 	} {
 		if errors.Is(err, e) {
 			return true

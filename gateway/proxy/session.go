@@ -121,7 +121,7 @@ func (s *session) first(ctx context.Context, ends <-chan ending) ending {
 func pump(ctx context.Context, from, to *side, first <-chan opening) ending {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stuck := time.AfterFunc(writeLimit, cancel)
+	stuck := time.AfterFunc(defaultWriteTimeout, cancel)
 	defer stuck.Stop()
 	buf := make([]byte, readSize)
 	for {
@@ -140,7 +140,7 @@ func pump(ctx context.Context, from, to *side, first <-chan opening) ending {
 			if err != nil && !ended(err) {
 				return ending{by: from, err: err}
 			}
-			stuck.Reset(writeLimit)
+			stuck.Reset(defaultWriteTimeout)
 			last := err != nil
 			if n > 0 {
 				_, err = w.Write(buf[:n])
