@@ -126,7 +126,7 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 			return err
 		}
 	}
-	g.registry = targets.New()
+	g.registry = targets.New(g.cfg.Region)
 	g.machine = health.NewMachine()
 	g.budget = bytebudget.New(int64(g.cfg.Limits.Held), int64(g.cfg.Limits.HeldPerClient))
 	g.credentials = credential.New(credential.Config{Log: g.log})

@@ -223,6 +223,9 @@ func (p *plan) doubt(at int64) {
 			t.claimed[j].Store(never)
 		}
 	}
+	if len(found) == 0 {
+		return
+	}
 	slices.SortStableFunc(found, func(a, b suspicion) int {
 		return cmp.Or(cmp.Compare(b.peers, a.peers), compareKeys(a.st.key, b.st.key))
 	})
