@@ -110,6 +110,31 @@ func TestAnUnfinishedRequestIsAnsweredAndItsConnectionClosed(t *testing.T) {
 	s.Await("nothing is held", func() bool { return metric(t, s, g, "stampgate_held_bytes") == 0 })
 }
 
+// The same over HTTP/2, where the stream alone ends.
+func TestAnUnfinishedStreamIsAnswered(t *testing.T) {
+	s := e2e.Start(t, e2e.Options{TLS: true, Configure: func(c *gateway.Config) { quick(c); c.HTTP2 = true }})
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots(t, s)}, ForceAttemptHTTP2: true}
+	defer tr.CloseIdleConnections()
+	for key, status := range map[string]int{s.Key: http.StatusRequestTimeout, "": http.StatusUnauthorized} {
+		body, never := io.Pipe()
+		req, err := http.NewRequestWithContext(limited(t), http.MethodPost, s.Gateways[0].URL+chatPath, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("api-key", key)
+		go func() { _, _ = io.WriteString(never, "{") }()
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.ProtoMajor != 2 || resp.StatusCode != status {
+			t.Errorf("%s status %d, want HTTP/2 and %d", resp.Proto, resp.StatusCode, status)
+		}
+		_ = resp.Body.Close()
+		_ = never.Close()
+	}
+}
+
 // A client that asks and asks and reads nothing loses its connection: each write
 // of an answer has a deadline, the server's own as well.
 func TestAClientThatNeverReadsIsClosed(t *testing.T) {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 )
@@ -11,6 +12,17 @@ const maxForeign = 512
 
 // maxWork bounds what is looked at of such a line, in bytes.
 const maxWork = 8 * maxForeign
+
+// Foreign words an error of a library that speaks with another machine: without
+// what is quoted, which may be what that machine sent (gRPC quotes the body of an
+// answer that is not its own, encoding/json a name that it does not know), masked
+// and cut. It is for errors that are rare. A nil error stays one.
+func Foreign(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(newScrubber().line(err.Error()))
+}
 
 // A scrubber masks what must not stand in a log. It holds the compiled
 // patterns, so that there is no package-level state.
@@ -30,7 +42,7 @@ func newScrubber() scrubber {
 				`|(?i:api-?key|authorization|password|secret|token|cookie)[\\"']*\s*[:=]\s*` +
 				`[\\"']*(?:(?i:bearer|basic)\s+)?[^\s\\"',;}]+` +
 				`|://[^/\s@"]+@`),
-		quoted: regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`),
+		quoted: regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"?|`[^`]*`?"),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	stdlog "log"
 	"log/slog"
 	"runtime"
@@ -152,6 +153,19 @@ func TestNothingOfAPeerIsInAForeignLine(t *testing.T) {
 		if n := len(lines(t, &buf)); n != 4 || strings.Contains(buf.String(), plain) {
 			t.Errorf("%q became %d lines:\n%s", in, n, buf.String())
 		}
+	}
+}
+
+// An error may quote what another machine answered, in either kind of quotes.
+func TestAForeignErrorIsWordedWithoutItsQuotes(t *testing.T) {
+	const plain = "canary-4f2a9c"
+	err := fmt.Errorf("dial 127.0.0.1:1: %w", errors.New("unexpected status 502; data: \""+plain+"\\\""+plain+"\"; cannot unmarshal `"+plain+"` into x; api-key: "+plain+"; \""+plain))
+	got := telemetry.Foreign(err).Error()
+	if strings.Contains(got, plain) || !strings.Contains(got, "dial 127.0.0.1:1: unexpected status 502") {
+		t.Errorf("it became %s", got)
+	}
+	if telemetry.Foreign(nil) != nil {
+		t.Error("nothing became an error")
 	}
 }
 
