@@ -186,7 +186,7 @@ func groupLimit(self, root string) (int64, error) {
 	}
 	limit := int64(math.MaxInt64)
 	for dir := filepath.Join(root, group); len(dir) >= len(root); dir = filepath.Dir(dir) {
-		text, err := os.ReadFile(filepath.Join(dir, "memory.max"))
+		text, err := os.ReadFile(filepath.Join(dir, "memory.max")) //nolint:gosec // the kernel names the group
 		if err != nil {
 			continue // the outermost group has none
 		}

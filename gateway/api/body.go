@@ -64,7 +64,7 @@ func (v *visit) fill(buf *bytebudget.Buffer) error {
 		n, err := body.Read(room)
 		buf.Add(n)
 		switch {
-		case err == io.EOF: //nolint:errorlint // a reader announces its end by itself
+		case err == io.EOF: // a reader announces its end by itself
 			return nil
 		case err != nil:
 			return v.bodyError(err)

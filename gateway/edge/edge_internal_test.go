@@ -34,8 +34,13 @@ func TestSourceIsOneHost(t *testing.T) {
 func TestCounterGivesBackWhatItLent(t *testing.T) {
 	c := NewCounter[string](2)
 	for round := range 3 {
-		if !c.Enter("a") || !c.Enter("a") || c.Enter("a") || !c.Enter("b") {
-			t.Fatalf("round %d: not two for each", round)
+		for i, want := range []bool{true, true, false} {
+			if c.Enter("a") != want {
+				t.Fatalf("round %d, use %d of a: not two for each", round, i+1)
+			}
+		}
+		if !c.Enter("b") {
+			t.Fatalf("round %d: b has to wait for a", round)
 		}
 		c.Leave("a")
 		c.Leave("a")

@@ -6,7 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // what the protocol of WebSockets asks for
+	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -72,7 +72,7 @@ func says(text string) func(net.Conn, *http.Request) {
 // speaks is an upgrade as it should be, and then frames of the test's.
 func speaks(frames string) func(net.Conn, *http.Request) {
 	return func(c net.Conn, r *http.Request) {
-		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 		_, _ = fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n%s",
 			base64.StdEncoding.EncodeToString(sum[:]), frames)
 		_, _ = io.Copy(io.Discard, c)
