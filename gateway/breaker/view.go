@@ -99,6 +99,25 @@ func (b *Breaker) Strays() uint64 {
 	return set
 }
 
+// ClientUntil returns when the client's own circuit becomes half-open; zero if it
+// has none.
+func (b *Breaker) ClientUntil(name uint64) time.Time {
+	if c := b.find(nonzero(name)); c != nil && c.own.state != Closed {
+		return c.own.until
+	}
+	return time.Time{}
+}
+
+// KeepsAway reports whether some client is kept away, or tested, on its own.
+func (b *Breaker) KeepsAway(now time.Time) bool {
+	for i, name := range b.names {
+		if name != 0 && b.slots[i].own.at(now) != Closed {
+			return true
+		}
+	}
+	return false
+}
+
 // Reset closes the breaker and forgets everything, without a slow start.
 func (b *Breaker) Reset() {
 	epoch := b.whole.epoch + 1

@@ -18,19 +18,15 @@ type endpoint struct {
 	failed int // probes in a row
 }
 
-// used returns when a request last ended at the endpoint, and whether one runs.
-func (e *endpoint) used(r Registry) (last time.Time, running bool) {
-	last = e.known
+// heard returns when the endpoint last answered a request, or failed to.
+func (e *endpoint) heard(r Registry) time.Time {
+	last := e.known
 	for _, key := range e.keys {
-		at, runs := r.Used(key)
-		if runs {
-			return at, true
-		}
-		if at.After(last) {
+		if at := r.Heard(key); at.After(last) {
 			last = at
 		}
 	}
-	return last, false
+	return last
 }
 
 // endpointsOf returns the endpoints of the required routes of a region's stamp,

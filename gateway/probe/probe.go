@@ -2,9 +2,8 @@
 // tells the truth when no client calls. A probe is free: it lists models or only
 // connects, carries nothing of any client and runs no model.
 //
-// Each gateway probes for itself, and only backends of required routes at which no
-// request of its own ended or runs for 10 s, at most 20 a second over all. Any
-// answer but 5xx and 401 proves that the backend can be reached, and nothing else:
+// Each gateway probes for itself, and only backends of required routes of which no
+// request of its own has heard for 10 s, at most 20 a second over all. Any answer but 5xx and 401 proves that the backend can be reached, and nothing else:
 // a probe opens and closes no breaker, sets and clears no gate and moves no
 // request. It tells the registry, and only health reads that.
 //
@@ -75,8 +74,8 @@ const (
 // Registry is what the prober knows and tells of targets. It is an interface so
 // that the prober's own tests need no policy in force.
 type Registry interface {
-	// Used returns when a request last ended on the target, and whether one runs.
-	Used(key policy.Key) (last time.Time, running bool)
+	// Heard returns when the target last answered a request, or failed to.
+	Heard(key policy.Key) time.Time
 	// SetProbed names the endpoints that are probed from now on.
 	SetProbed(origins []string)
 	// Probed takes what a probe of the targets' one endpoint found; failure is "" if

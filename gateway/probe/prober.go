@@ -96,10 +96,7 @@ func (p *Prober) step(ctx context.Context, now time.Time) time.Duration {
 			return min(wait, turn)
 		}
 		e := p.waiting.take()
-		last, running := e.used(p.cfg.Registry)
-		switch idle := last.Add(p.cfg.IdleAfter); {
-		case running: // it cannot be idle before
-			p.waiting.add(e, now.Add(p.cfg.IdleAfter))
+		switch idle := e.heard(p.cfg.Registry).Add(p.cfg.IdleAfter); {
 		case now.Before(idle):
 			p.waiting.add(e, idle)
 		default:

@@ -15,8 +15,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/probe"
 )
 
-// Only what is idle is probed: no attempt of ours ended there within 10 s, none
-// runs.
+// Only what is idle is probed: nothing was heard of it within 10 s by a request.
 func TestOnlyIdleBackendsAreProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, sweden)
@@ -115,8 +114,8 @@ type crowd struct {
 	news map[string]int
 }
 
-func (c *crowd) Used(policy.Key) (time.Time, bool) { return time.Time{}, false }
-func (c *crowd) SetProbed([]string)                {}
+func (c *crowd) Heard(policy.Key) time.Time { return time.Time{} }
+func (c *crowd) SetProbed([]string)         {}
 func (c *crowd) Probed(_ time.Time, keys []policy.Key, _ string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

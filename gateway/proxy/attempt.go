@@ -192,15 +192,11 @@ func (a *attempt) peek(resp *http.Response) answer.Fault {
 	return answer.ParseFault((*buf)[:n])
 }
 
-// commit sends the head of an answer of that kind, unless the client has one.
-// Only a success is an answer to the target's credit: a refusal is quick.
-func (a *attempt) commit(resp *http.Response, length int64, kind targets.Kind) {
+// commit sends the head of an answer, unless the client has one.
+func (a *attempt) commit(resp *http.Response, length int64) {
 	a.committed = true
 	a.result.Status = resp.StatusCode
 	a.result.FirstByte = time.Since(a.start)
-	if kind == targets.Success {
-		a.ticket.Answered(time.Now(), a.firstByte)
-	}
 	if a.early.take() {
 		return
 	}
@@ -213,6 +209,14 @@ func (a *attempt) commit(resp *http.Response, length int64, kind targets.Kind) {
 		a.call.BeforeHeader(h, &a.result)
 	}
 	a.w.WriteHeader(resp.StatusCode)
+}
+
+// credit tells that a good answer has begun. Only a success is to the target's
+// credit: a refusal is quick, and a head or a comment says nothing.
+func (a *attempt) credit(good bool) {
+	if good {
+		a.ticket.Answered(time.Now(), a.firstByte)
+	}
 }
 
 // write passes bytes on and counts them.

@@ -113,7 +113,7 @@ func TestFailureBehindAnEarlyHead(t *testing.T) {
 		"every target fails":     {after(answer("500 Internal Server Error", jsonHeader, "{}")), `"code":"upstream_failed"`, proxy.OutcomeFailed},
 		"every target throttles": {after(answer("429 Too Many Requests", "Retry-After: 60\r\n", "{}")), `"code":"throttled"`, proxy.OutcomeThrottled},
 		"every target is silent": {silent, `"code":"upstream_timeout"`, proxy.OutcomeTimeout},
-		"the client's own":       {after(answer("400 Bad Request", jsonHeader, filterError)), `"code":"content_filter"`, proxy.OutcomeRejected},
+		"the client's own":       {after(answer("400 Bad Request", jsonHeader, filterError)), "data: " + filterError + "\n\n", proxy.OutcomeRejected},
 		"no stream at all":       {after(answer("200 OK", jsonHeader, goodAnswer)), `"code":"upstream_failed"`, proxy.OutcomeFailed},
 		"the client's own event": {after(streamHead + "data: " + filterError + "\n\n"), "data: " + filterError, proxy.OutcomeRejected},
 	} {

@@ -25,6 +25,7 @@ type held struct {
 	work     context.Context //nolint:containedctx // ends the connection; lives as long as the session
 	stop     context.CancelFunc
 	first    chan opening // the first message, once it has come; holds one
+	good     bool         // it has come, and is to the backend's credit
 	rejected bool         // it is an error of the client's own
 }
 
@@ -53,7 +54,7 @@ func (a *attempt) hold(conn *websocket.Conn) (*held, targets.Outcome) {
 		return nil, a.broken(errBackendLost)
 	case m := <-h.first:
 		kind, signals := a.begins(m)
-		h.rejected = kind == targets.Rejected
+		h.good, h.rejected = kind == targets.Success, kind == targets.Rejected
 		if kind != targets.Success && kind != targets.Rejected {
 			h.first <- m
 			h.drop()

@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/stampgate/stampgate/gateway/answer"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
@@ -63,7 +66,8 @@ func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 	if a.early.take() {
 		return a.tooLate(kind, body)
 	}
-	a.commit(resp, int64(len(body)), kind)
+	a.credit(kind == targets.Success)
+	a.commit(resp, int64(len(body)))
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)
 	}
@@ -100,7 +104,11 @@ func (a *attempt) tooLate(kind targets.Kind, body []byte) targets.Outcome {
 		f.Code = "invalid_request"
 	}
 	a.committed, a.result.Status, a.result.Aborted = true, http.StatusOK, true
-	if err := a.write(sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message), true); err != nil {
+	event := sse.ErrorFrame(a.call.Match.Operation.ErrorForm, f.Code, f.Message)
+	if a.call.Match.Operation.ErrorForm == sse.Chat && json.Valid(body) && !bytes.ContainsAny(body, "\r\n") {
+		event = slices.Concat([]byte("data: "), body, []byte("\n\n")) // as Azure words it
+	}
+	if err := a.write(event, true); err != nil {
 		return a.clientGone(err)
 	}
 	return a.outcome(kind)
@@ -120,9 +128,10 @@ func (a *attempt) overflow(resp *http.Response, read [2][]byte, end bool) target
 	if a.early.take() {
 		return a.tooLate(kind, head)
 	}
-	a.commit(resp, resp.ContentLength, kind)
+	a.credit(kind == targets.Success)
+	a.commit(resp, resp.ContentLength)
 	for _, p := range read {
-		if err := a.write(p, false); err != nil {
+		if err := a.write(p, true); err != nil {
 			return a.clientGone(err)
 		}
 	}

@@ -200,8 +200,11 @@ func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
 		if o.Kind == targets.IdentityRefused {
 			p.cfg.Credentials.Rejected(ticket.Target)
 		}
-		if x.ended(ctx, o) || !sel.MayRetry(time.Now(), o) {
+		if x.ended(ctx, o) {
 			return x.finish(ctx, o)
+		}
+		if !sel.MayRetry(time.Now(), o) {
+			return x.last(ctx, &sel, o)
 		}
 	}
 }
@@ -225,6 +228,15 @@ func (x *exchange) wait(ctx context.Context, w targets.Wait) bool {
 // client, the backend's answer is final, or the time or the client is gone.
 func (x *exchange) ended(ctx context.Context, o targets.Outcome) bool {
 	return x.committed || o.Kind.Final() || ctx.Err() != nil
+}
+
+// last ends a call of which no other attempt may follow. Where all that came were
+// refusals that cost nothing, no target is left; else the last one failed.
+func (x *exchange) last(ctx context.Context, sel *targets.Selection, o targets.Outcome) Result {
+	if o.Kind.Free() && x.costly == nil {
+		return x.nothingLeft(ctx, sel.Verdict(time.Now()))
+	}
+	return x.finish(ctx, o)
 }
 
 // finish turns the last outcome into the result of the call.
@@ -272,7 +284,11 @@ func (x *exchange) finish(ctx context.Context, o targets.Outcome) Result {
 func (x *exchange) nothingLeft(ctx context.Context, v targets.Verdict) Result {
 	r := &x.result
 	switch {
-	case x.costly != nil && (v.Unpaid || ctx.Err() != nil):
+	case x.call.Context.Err() != nil: // the client left, or the gateway ends, while the request waited
+		return x.finish(ctx, targets.Outcome{Kind: targets.Canceled})
+	case ctx.Err() != nil:
+		return x.finish(ctx, targets.Outcome{Kind: targets.OutOfTime})
+	case x.costly != nil && v.Unpaid:
 		return x.finish(ctx, *x.costly)
 	case v.AllThrottled:
 		r.Outcome = OutcomeThrottled

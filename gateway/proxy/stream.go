@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -93,6 +94,7 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 		r.tail = 0
 	}
 	r.tail += len(p) - whole
+	r.attempt.credit(r.scanner.Verdict() == sse.Good)
 	if !r.open {
 		room := r.hold(p)
 		switch r.scanner.Verdict() {
@@ -117,11 +119,7 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 // begin passes the opening on, but for the start of an event that is not whole.
 func (r *relay) begin() (targets.Outcome, bool) {
 	r.open = true
-	kind := targets.Success
-	if r.scanner.Error() != nil {
-		kind = targets.Rejected
-	}
-	r.attempt.commit(r.resp, -1, kind)
+	r.attempt.commit(r.resp, -1)
 	whole := len(r.held) - r.tail
 	err := r.attempt.write(r.held[:whole], true)
 	r.attempt.call.Hold.GiveAnswer()
@@ -256,6 +254,8 @@ func (r *relay) fail(err error) targets.Outcome {
 		_ = a.write(r.scanner.ErrorFrame("overloaded", "The gateway has no room for the rest of the answer."), true)
 	case o.Kind == targets.OutOfTime:
 		_ = a.write(r.scanner.ErrorFrame("upstream_timeout", "The time for this request was up before the answer was complete."), true)
+	case errors.Is(context.Cause(a.ctx), errStalled):
+		_ = a.write(r.scanner.ErrorFrame("upstream_failed", "The backend was silent for too long before the answer was complete."), true)
 	case o.Kind != targets.Canceled:
 		_ = a.write(r.scanner.ErrorFrame("upstream_failed", "The backend broke off before the answer was complete."), true)
 	}

@@ -61,11 +61,18 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) 
 		switch {
 		case backend != nil:
 			return x.result
-		case x.ended(ctx, o) || !sel.MayRetry(time.Now(), o):
+		case x.ended(ctx, o):
 			return x.finish(ctx, o)
+		case !sel.MayRetry(time.Now(), o):
+			return x.last(ctx, &sel, o)
 		}
 	}
 }
+
+// upgradeLimit is how long a backend may take to answer a request for an upgrade,
+// beside the route's firstByte: it takes no model. Clients give up after 10 s, and
+// what they give up on is no evidence.
+const upgradeLimit = 5 * time.Second
 
 // open asks the ticket's target for an upgrade, and holds the client's until it
 // is known how the session begins. Without one, the outcome says what came
@@ -75,6 +82,7 @@ func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *h
 	a := &attempt{exchange: x, ticket: t}
 	// Ending the attempt's context ends the handshake. A session that stands is not
 	// bound to it any more.
+	t.FirstByte = min(t.FirstByte, upgradeLimit)
 	cancel := a.arm(parent, true)
 	defer cancel(nil)
 	defer a.watchdog.Stop()
@@ -195,7 +203,9 @@ func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
 		a.result.Outcome, a.result.Aborted = OutcomeClientGone, true
 		return a.clientGone(errClientLost)
 	}
-	a.ticket.Answered(time.Now(), a.firstByte)
+	if a.credit(backend.good); !backend.good {
+		a.ticket.Begun(time.Now()) // a session may last for hours: nobody shall wait for its end
+	}
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
 	kind := s.run(a.call.Context, &a.result)
 	if kind == targets.Success && backend.rejected {

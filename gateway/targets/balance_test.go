@@ -79,6 +79,9 @@ func TestNothingIsMultipliedWhenAllFails(t *testing.T) {
 		{"refused", ever(func() (time.Duration, Outcome) { return time.Millisecond, Outcome{Kind: ConnectFailed} }), []int{1, 3, 12}},
 		{"silence", ever(func() (time.Duration, Outcome) { return time.Hour, Outcome{Kind: FirstByteTimeout, Sent: true} }), []int{3}},
 		{"identity", ever(func() (time.Duration, Outcome) { return 5 * time.Millisecond, Outcome{Kind: IdentityRefused} }), []int{3}},
+		{"forbidden", ever(func() (time.Duration, Outcome) { return 5 * time.Millisecond, Outcome{Kind: OperationForbidden} }), []int{3}},
+		{"missing", ever(func() (time.Duration, Outcome) { return 5 * time.Millisecond, Outcome{Kind: DeploymentMissing} }), []int{3}},
+		{"retired", ever(func() (time.Duration, Outcome) { return 5 * time.Millisecond, Outcome{Kind: Retired} }), []int{3}},
 	} {
 		for _, n := range c.counts {
 			t.Run(fmt.Sprintf("%s/N=%d", c.name, n), func(t *testing.T) {

@@ -1,6 +1,7 @@
 package targets
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stampgate/stampgate/gateway/breaker"
@@ -45,9 +46,11 @@ func newExclusion(about aspect, operation string) *exclusion {
 		return &exclusion{about, operation, breaker.New(breaker.Operation())}
 	case missing:
 		return &exclusion{about, "", breaker.New(breaker.Deployment())}
-	case retirement, failing:
+	case retirement:
+		return &exclusion{about, "", breaker.New(breaker.Retirement())}
+	case failing:
 	}
-	return &exclusion{retirement, "", breaker.New(breaker.Retirement())}
+	panic("targets: failures have a breaker of their own, not an exclusion")
 }
 
 // evidence says what a kind is evidence of, and how much.
@@ -161,6 +164,16 @@ func (st *state) observeBreakers(now time.Time, t *Ticket, o Outcome) {
 	}
 }
 
+// forget drops the exclusions that a success has left without anything to say, so
+// that a target which was once in trouble costs no more than another. The caller
+// holds mu.
+func (st *state) forget(now time.Time) {
+	st.exclusions = slices.DeleteFunc(st.exclusions, func(x *exclusion) bool {
+		whole, _ := x.breaker.State(now)
+		return whole == breaker.Closed && x.breaker.Share(now) == 1 && !x.breaker.KeepsAway(now)
+	})
+}
+
 // exclusion returns the one of an aspect, and makes it if there is none yet. The
 // caller holds mu.
 func (st *state) exclusion(about aspect, operation string) *exclusion {
@@ -209,7 +222,7 @@ const scouts = 3
 func (st *state) forcible(now time.Time, client uint64, operation string) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.gate.Open(now) && (st.claim || !st.gate.Claimed(now)) {
+	if !st.gate.Open(now) && (st.claimBusy(st.since(now)) || !st.gate.Claimed(now)) {
 		return false
 	}
 	if st.health.Busy(now, client, scouts) {

@@ -82,6 +82,14 @@ func TestMissingDeploymentComesBackByASingleTest(t *testing.T) {
 	if s := w.reg.Status(w.now)[0]; s.Missing {
 		t.Error("a success does not clear it")
 	}
+	w.sleep(time.Minute) // the slow start is over
+	for range 10 {
+		w.call("e", worked)
+	}
+	w.told(0, 0, worked, "a", "b")
+	if n := len(w.state(0, 0).exclusions); n != 0 {
+		t.Errorf("%d exclusions are kept that have nothing to say", n)
+	}
 }
 
 // 410 is the client's only if every target says so.
@@ -177,6 +185,40 @@ clients: [{name: p, keys: [{sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483
 				t.Errorf("a new policy has learned nothing yet, but %q", s.OtherModel)
 			}
 		})
+	}
+}
+
+// An avoided target is tested by one request after a minute, then ever more seldom,
+// and is back with the first right answer.
+func TestAvoidedTargetIsTestedAndComesBack(t *testing.T) {
+	w := newWorld(t, 2)
+	for _, target := range w.tiers[0].Targets {
+		target.AvoidMismatch = true
+	}
+	st := w.state(0, 0)
+	st.target.Store(w.tiers[0].Targets[0])
+	st.served.Store(&served{target: w.tiers[0].Targets[0], model: "other", other: true, avoided: true, wait: firstAvoid, until: w.reg.since(w.now) + int64(firstAvoid)})
+	there := func(d time.Duration, o Outcome) (n int) {
+		for end := w.now.Add(d); w.now.Before(end); w.sleep(time.Second) {
+			ticket := w.next(w.begin("a"))
+			if ticket.Target == w.tiers[0].Targets[0] {
+				n++
+				ticket.Observe(w.now, o)
+				continue
+			}
+			ticket.Observe(w.now, worked)
+		}
+		return n
+	}
+	if n := there(firstAvoid, worked); n != 0 {
+		t.Errorf("asked %d times in the first minute", n)
+	}
+	if n := there(20*time.Second, Outcome{Kind: Canceled}); n != 1 {
+		t.Errorf("tested by %d requests, want one", n)
+	}
+	st.served.Store(&served{target: w.tiers[0].Targets[0]}) // a test has found it right
+	if n := there(100*time.Second, worked); n < 40 {
+		t.Errorf("back with %d of 100 calls", n)
 	}
 }
 

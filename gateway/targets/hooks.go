@@ -10,10 +10,9 @@ type Change struct {
 	Backend string
 	// Machine is gate, breaker, identity, deployment, retirement, operation or model.
 	Machine string
-	// From and To are the machine's states: open and closed for a gate (closed
-	// lets nothing through); closed, open and half-open for a breaker (open lets
-	// nothing through); ok and alarm; present and missing; served and retired;
-	// allowed and forbidden; right and other.
+	// From and To are the machine's states: clear and throttled for a gate; closed,
+	// open and half-open for a breaker (open lets nothing through); ok and alarm;
+	// present and missing; served and retired; allowed and forbidden; right and other.
 	From, To string
 }
 
@@ -69,7 +68,7 @@ func (r *Registry) changed(st *state, before, after standing) {
 		machine, off, on string
 		before, after    bool
 	}{
-		{"gate", "open", "closed", before.gated, after.gated},
+		{"gate", "clear", "throttled", before.gated, after.gated},
 		{"identity", "ok", "alarm", before.alarm, after.alarm},
 		{"deployment", "present", "missing", before.missing, after.missing},
 		{"retirement", "served", "retired", before.retired, after.retired},

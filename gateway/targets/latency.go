@@ -28,6 +28,9 @@ func (l *latency) add(at int64, sample time.Duration) {
 	if sample <= 0 {
 		return
 	}
+	if at-l.at.Load() > int64(latencyFresh) {
+		l.count.Store(0) // what it was is not what it is
+	}
 	n := min(l.count.Load()+1, latencySamples)
 	v := math.Float64frombits(l.value.Load())
 	l.value.Store(math.Float64bits(v + (float64(sample)-v)/float64(n)))

@@ -132,17 +132,15 @@ func (r *Registry) doubted(key policy.Key) bool {
 	return st != nil && st.failed.Load() > st.succeeded.Load()
 }
 
-// Used returns when a request of this gateway last ended at the target, however,
-// the zero time if none has, and whether one runs there now.
-func (r *Registry) Used(key policy.Key) (last time.Time, running bool) {
+// Heard returns when the target last answered a request of this gateway, or failed
+// to; the zero time if it never has. A request that merely waits there, or whose
+// client gave up, says nothing.
+func (r *Registry) Heard(key policy.Key) time.Time {
 	st := r.view.Load().states[key]
-	if st == nil {
-		return time.Time{}, false
+	if st == nil || st.heard.Load() == never {
+		return time.Time{}
 	}
-	if at := st.ended.Load(); at != never {
-		last = r.base.Add(time.Duration(at))
-	}
-	return last, st.inFlight.Load() > 0
+	return r.base.Add(time.Duration(st.heard.Load()))
 }
 
 // reachOf returns what probes know of an endpoint, and whether anybody probes it.
@@ -209,7 +207,7 @@ func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable
 		return fmt.Sprintf("flaps, reached for %d s of the %d s that it takes to count", time.Duration(at-rc.since)/time.Second, rc.steady()/time.Second), true
 	}
 	_, waits := st.halfOpenSince(now)
-	used := max(st.succeeded.Load(), st.failed.Load())
+	used := st.heard.Load()
 	switch {
 	case at < st.outUntil.Load(): // the breaker says enough
 		return "", false
@@ -217,7 +215,7 @@ func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable
 		return "half-open, not proven yet", false
 	case waits:
 		return "half-open, " + ago, false
-	case st.inFlight.Load() > 0, used != never && at-used < int64(IdleAfter):
+	case used != never && at-used < int64(IdleAfter):
 		return "", false
 	case rc.failures > 0:
 		return "idle, " + ago + ", not confirmed yet: " + rc.why, false

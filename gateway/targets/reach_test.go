@@ -185,21 +185,24 @@ func TestReachIsKeptOutsideTheSnapshots(t *testing.T) {
 	}
 }
 
-func TestUsedTellsOfRequestsOnly(t *testing.T) {
+// What a probe found, or a client that gave up, is nothing heard of the target.
+func TestHeardTellsOfAnswersAndFailuresOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	w.probed()
 	key := policy.Key{Origin: ownOrigin, Deployment: "d"}
 	w.probe(ownOrigin, "")
-	if last, running := w.reg.Used(key); !last.IsZero() || running {
-		t.Errorf("before any request: %v, %v", last, running)
+	for _, kind := range []Kind{Canceled, OutOfTime, LocalFault} {
+		w.call("a", Outcome{Kind: kind, Sent: true})
 	}
-	ticket := w.next(w.begin("a"))
-	if _, running := w.reg.Used(key); !running {
-		t.Error("a request that runs is not seen")
+	if last := w.reg.Heard(key); !last.IsZero() {
+		t.Errorf("heard at %v, though nothing was answered", last)
 	}
-	ticket.Observe(w.now, worked)
-	if last, running := w.reg.Used(key); !last.Equal(w.now) || running {
-		t.Errorf("after it: %v, %v", last, running)
+	for _, kind := range []Kind{Success, Throttled, Rejected, ServerError, Retired} {
+		w.sleep(time.Minute)
+		w.told(0, 0, Outcome{Kind: kind, Sent: true}, "b")
+		if last := w.reg.Heard(key); !last.Equal(w.now) {
+			t.Errorf("kind %d is nothing heard: %v", kind, last)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ type RemoteObservation struct {
 type peers struct {
 	inFlight  atomic.Int32
 	until     atomic.Int64 // until when inFlight and open count
-	open      atomic.Int32 // peers whose breaker is not closed
+	open      atomic.Int32 // peers whose breaker is open
 	gated     atomic.Int32 // peers that were refused
 	succeeded atomic.Int64 // the last success at a peer whose breaker is closed
 	testUntil atomic.Int64 // when the last of the peers' breakers lets a test through
@@ -113,9 +113,12 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 			sums[o.Key] = s
 		}
 		s.inFlight += min(max(0, o.InFlight), maxRemoteInFlight)
-		if o.Breaker != breaker.Closed {
+		if o.Breaker == breaker.Open && o.BreakerFor > 0 {
 			s.open++
-			s.testUntil = max(s.testUntil, at+int64(min(max(0, o.BreakerFor), probeDelay)))
+			s.testUntil = max(s.testUntil, at+int64(min(o.BreakerFor, probeDelay)))
+		} else if o.Breaker != breaker.Closed {
+			// Half-open: its open time is over, and it has had no call to test with. An idle
+			// peer says so for minutes, and knows no more than we do.
 		} else if o.HasSuccess && o.SuccessAge >= 0 {
 			s.succeeded = max(s.succeeded, at-int64(o.SuccessAge))
 		}
@@ -237,7 +240,9 @@ func (p *plan) doubt(at int64) {
 			kept[s.st] = true
 		}
 		t := &p.tiers[s.tier]
-		t.doubted[s.index].Store(s.failing)
+		if was := t.doubted[s.index].Swap(s.failing); was <= at && s.failing > at {
+			s.st.doubtDue.Store(at + int64(claimTest))
+		}
 		t.claimed[s.index].Store(s.gated)
 	}
 }

@@ -126,8 +126,8 @@ func TestPeersInFlightCountsAsLoad(t *testing.T) {
 
 func TestPeersCanHoldBackHalfOfTheTargetsAtMost(t *testing.T) {
 	w := newWorld(t, 6)
-	all := w.says("evil", Observation{Breaker: breaker.Open}, 0, 1, 2, 3, 4, 5)
-	all = append(all, w.says("q", Observation{Breaker: breaker.Open}, 5)...)
+	all := w.says("evil", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0, 1, 2, 3, 4, 5)
+	all = append(all, w.says("q", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 5)...)
 	w.reg.ApplyRemote(w.now, all)
 	n := w.count(300)
 	if len(n) != 3 || n["t0-5"] != 0 {
@@ -143,7 +143,7 @@ func TestOwnSuccessOutweighsPeers(t *testing.T) {
 	w := newWorld(t, 2)
 	w.state(0, 0).succeeded.Store(w.reg.since(w.now))
 	w.sleep(time.Second)
-	w.reg.ApplyRemote(w.now, w.says("evil", Observation{Breaker: breaker.Open}, 0))
+	w.reg.ApplyRemote(w.now, w.says("evil", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
 	if n := w.count(50); n["t0-0"] == 0 {
 		t.Error("held back in spite of our own success")
 	}
@@ -152,7 +152,7 @@ func TestOwnSuccessOutweighsPeers(t *testing.T) {
 // Nothing else is left: then a doubted target serves, and none is refused.
 func TestPeersCannotEndTheService(t *testing.T) {
 	w := newWorld(t, 1)
-	w.reg.ApplyRemote(w.now, w.says("evil", Observation{Breaker: breaker.Open}, 0))
+	w.reg.ApplyRemote(w.now, w.says("evil", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
 	var held []*Ticket
 	for range 50 { // at once: it is not a matter of probes
 		held = append(held, w.next(w.begin("a")))

@@ -8,14 +8,21 @@ import (
 // time: scouts go before the crowd. Each that is answered makes room for one more,
 // so that a sound target doubles what it takes with every round of answers, and
 // one that fails as well costs three retries.
+//
+// What was learned so is worth nothing after a refusal, or after roomLasts without
+// a scout: the next outage begins anew.
 const (
 	firstRoom = 3
 	mostRoom  = 1 << 20
+	roomLasts = 10 * time.Second
 )
 
 // takeRoom reserves room for a scout: a request that repeats a failed attempt, or
 // that comes when the target's gate has just opened.
-func (st *state) takeRoom() bool {
+func (st *state) takeRoom(at int64) bool {
+	if last := st.scouted.Swap(at); at-last > int64(roomLasts) && st.scouting.Load() == 0 {
+		st.room.Store(firstRoom)
+	}
 	if st.scouting.Add(1) <= st.room.Load() {
 		return true
 	}
@@ -28,7 +35,9 @@ func (st *state) giveRoom(answered, failed bool) {
 	st.scouting.Add(-1)
 	switch {
 	case answered:
-		st.room.Store(min(st.room.Load()+1, mostRoom))
+		if room := st.room.Load(); room < mostRoom {
+			st.room.CompareAndSwap(room, room+1) // a reset that is quicker wins
+		}
 	case failed:
 		st.room.Store(firstRoom)
 	}
@@ -41,9 +50,11 @@ func (st *state) beginStream(at int64) {
 	}
 }
 
-func (st *state) endStream(at int64) {
+func (st *state) endStream(at int64, heard bool) {
 	st.unanswered.Add(-1)
-	st.quietSince.Store(at)
+	if heard { // a client that gives up does not make a silent target any better
+		st.quietSince.Store(at)
+	}
 }
 
 // full reports whether the target has all the scouts that it takes.

@@ -92,8 +92,8 @@ func (r *Registry) Begin(req Request) Selection {
 // left, or not yet: Wait tells, and else Verdict says what to answer. Every Ticket
 // must be given back by exactly one call of Observe.
 func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
-	if s.attempts == 0 {
-		s.salt = rng.Uint64()
+	if s.salt == 0 {
+		s.salt = rng.Uint64() | 1
 	}
 	s.look(now)
 	if !s.pay() {
@@ -111,26 +111,6 @@ func (s *Selection) Next(now time.Time, rng *rand.Rand) (Ticket, bool) {
 
 func (s *Selection) look(now time.Time) {
 	s.now, s.at, s.passiveOnce, s.stuck = now, s.reg.since(now), false, false
-}
-
-// pay withdraws what the retry costs. Without a token the request is stuck while a
-// target without a sign of failure is left, and has failed where none is.
-func (s *Selection) pay() bool {
-	if !s.owes || s.token.Valid() {
-		return true
-	}
-	if s.token = s.plan.budget.Withdraw(s.now); s.token.Valid() {
-		s.unpaid = false
-		return true
-	}
-	s.stuck = s.mayWait() && s.hopeful()
-	if !s.unpaid {
-		s.unpaid = true
-		if f := s.reg.hooks.Load().budgetSpent; f != nil {
-			f(s.req.Route.Name)
-		}
-	}
-	return false
 }
 
 // find takes the best target there is. Each walk goes through all tiers, down to
@@ -247,7 +227,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 		return ramping // its failure could not be repeated: after all others
 	case s.altered(st):
 		return altered
-	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at):
+	case !tested && s.at < t.doubted[j].Load() && !st.fresh(s.at) && (s.at < st.doubtDue.Load() || !s.req.Stateless):
 		return doubted
 	case !tested && s.draw(st, 1) >= st.share(s.at):
 		return ramping
@@ -269,7 +249,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 // altered reports whether the target is avoided for answering as another model.
 func (s *Selection) altered(st *state) bool {
 	known, other := st.mismatched()
-	return other && known.avoided
+	return other && known.avoided && (s.at < known.until || !s.req.Stateless)
 }
 
 // scouts reports whether the request needs room at the target.
@@ -285,8 +265,10 @@ func (s *Selection) take(tierIndex, j int, how admission) (Ticket, bool) {
 	t := &s.plan.tiers[tierIndex]
 	st := t.states[j]
 	// Where the time to wait is over, a full target takes one more scout.
-	scout := s.scouts(st) && how.forced == 0
-	if scout = scout && st.takeRoom(); !scout && s.scouts(st) && how.forced == 0 && s.mayWait() {
+	needs := s.scouts(st) && how.forced == 0
+	scout := needs && st.takeRoom(s.at)
+	if needs && !scout && s.mayWait() {
+		s.stuck = true // another was quicker: its turn comes
 		return Ticket{}, false
 	}
 	if how.forced == 0 && s.at >= st.ownGate.Load() && s.at < st.gatedUntil.Load() {
@@ -316,6 +298,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		s.plan.budget.First(s.now)
 	}
 	t.turns.Take(j)
+	s.noteTests(st, s.at < t.doubted[j].Load())
 	s.attempts++
 	s.forced = got.forced()
 	s.addTried(st)
@@ -324,7 +307,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
 		reg: s.reg, state: st, plan: s.plan, admitted: got, started: s.now, trial: trial, scout: scout,
 		client: s.client, operation: s.req.Operation, tokens: s.req.Tokens, stream: s.req.Stream,
-		ownGate: s.gates < mostGates && !s.large(), token: s.token,
+		large: s.large(), ownGate: s.gates < mostGates && !s.large(), token: s.token,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
 	s.token, s.owes, s.unpaid = budget.Token{}, false, false
@@ -335,6 +318,15 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 func (s *Selection) large() bool {
 	_, found := s.plan.large.find(s.at, s.client, s.req.Tokens)
 	return found
+}
+
+// noteTests puts off the next test of what peers or earlier answers say, for this
+// attempt is one.
+func (s *Selection) noteTests(st *state, doubted bool) {
+	if doubted && s.at >= st.doubtDue.Load() {
+		st.doubtDue.Store(s.at + int64(claimTest))
+	}
+	st.testModel(s.at)
 }
 
 // mostGates is how many targets one request may gate for everybody.
@@ -404,86 +396,4 @@ func (s *Selection) mayForce(t *tier, j int) bool {
 	case fine, drained, gone, elsewhere:
 	}
 	return false
-}
-
-// MayRetry reports whether another attempt may follow one that ended with o: by
-// the kind of the outcome and the attempts already made. Whether the retry can be
-// paid for, Next finds out. Call it once for each attempt.
-func (s *Selection) MayRetry(now time.Time, o Outcome) bool {
-	if o.Kind.Final() {
-		return false
-	}
-	if o.Kind == Retired {
-		s.retired |= 1 << min(s.attempts-1, 63)
-	}
-	if o.Kind == Throttled {
-		s.gates++
-	}
-	if o.Kind.Free() {
-		// It cost nothing. But what was known to fail and was asked all the same counts:
-		// an outage in which every request tries every target would multiply the load.
-		switch {
-		case o.Kind == Throttled, o.Kind == DeploymentMissing, o.Kind == Retired:
-		case s.forced:
-			return s.payKnownBad(now)
-		default:
-			s.plan.budget.Free(now)
-		}
-		s.owes = s.costly > 0
-		return true
-	}
-	s.costly++
-	s.tiers |= s.lastTier()
-	if s.costly >= maxAttempts(s.req.Route) || !s.repeatable(o) {
-		return false
-	}
-	if s.forced {
-		return s.payKnownBad(now)
-	}
-	s.owes = true
-	return true
-}
-
-// lastTier returns the bit of the tier of the last attempt.
-func (s *Selection) lastTier() uint64 {
-	last := s.triedMore
-	if s.attempts <= triedInline {
-		last = s.tried[:s.attempts]
-	}
-	for i := range s.plan.tiers {
-		if slices.Contains(s.plan.tiers[i].states, last[len(last)-1]) {
-			return tierBit(i)
-		}
-	}
-	return 0
-}
-
-// payKnownBad pays at once for a retry after an attempt that was forced.
-func (s *Selection) payKnownBad(now time.Time) bool {
-	s.token = s.plan.budget.WithdrawKnownBad(now)
-	if f := s.reg.hooks.Load().budgetSpent; f != nil && !s.token.Valid() {
-		f(s.req.Route.Name)
-	}
-	return s.token.Valid()
-}
-
-// repeatable: a request that may have reached the backend in full is repeated
-// only if that does no harm, and, where no answer came, if the policy agrees.
-func (s *Selection) repeatable(o Outcome) bool {
-	switch {
-	case !o.Sent:
-		return true
-	case !s.req.Stateless:
-		return false
-	case o.Kind == ServerError, o.Kind == GaveUp:
-		return true // it was answered: nothing ambiguous about it
-	}
-	return s.req.Route.RepeatAmbiguous
-}
-
-func maxAttempts(r *policy.CompiledRoute) int {
-	if r.MaxAttempts <= 0 {
-		return 3
-	}
-	return r.MaxAttempts
 }

@@ -13,15 +13,19 @@ import (
 // others ask for.
 type sizeGate struct {
 	client uint64
-	tokens int // this size and above
+	tokens int  // this size and above
+	large  bool // it is larger than the quota: the target is none the worse for it
 	since  int64
 	until  int64
 }
 
 const (
-	// leastSizeGate is how long it is kept away at least: a quota is a minute's, and
-	// the request will not fit into the next one either.
+	// leastSizeGate is how long one that is too large is kept away at least: a quota
+	// is a minute's, and the request will not fit into the next one either. One that
+	// may just have come at a bad time is kept away as long as the target said, or
+	// firstSizeGate.
 	leastSizeGate = 10 * time.Second
+	firstSizeGate = time.Second
 	// largeFor is how long a request is remembered as one that fits no target of a
 	// route, once a target that refused it has served another meanwhile: refusals of
 	// its like are then its own.
@@ -76,7 +80,7 @@ func (s *sizeGates) unrefuted(at, succeeded int64) bool {
 	if gates == nil {
 		return false
 	}
-	return slices.ContainsFunc(*gates, func(g sizeGate) bool { return at < g.until && g.since > succeeded })
+	return slices.ContainsFunc(*gates, func(g sizeGate) bool { return !g.large && at < g.until && g.since > succeeded })
 }
 
 // confirmed returns those that are about the size indeed: another request, which

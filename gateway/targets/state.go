@@ -49,8 +49,10 @@ type state struct {
 	gatedUntil   atomic.Int64  // the gate opens, peers' word included
 	ownGate      atomic.Int64  // it opens by refusals seen here
 	gateRampTo   atomic.Int64  // what an opened gate lets through grows until then
+	claimTaken   atomic.Int64  // a test of peers' word on the gate began, and has not ended
 	claimDue     atomic.Int64  // peers' word alone gates, and may be tested then; always: it does not
 	unsettled    atomic.Bool   // a success has something to change at the gate
+	doubtDue     atomic.Int64  // peers' word that it fails may be tested then
 	testAt       atomic.Int64  // a long gate may be tested; always: not
 	outUntil     atomic.Int64  // breaker and exclusions let nobody through before
 	outFor       atomic.Uint32 // the aspect of which that is
@@ -64,13 +66,14 @@ type state struct {
 	trials       atomic.Int32  // requests that find out about a suspicion
 	succeeded    atomic.Int64  // the last success
 	failed       atomic.Int64  // the last failure
-	ended        atomic.Int64  // the last attempt of any end
+	heard        atomic.Int64  // the last answer or failure: when anything was learned of it
 	headroom     atomic.Uint32 // share of the limits left, as float32 bits
 	headroomTo   atomic.Int64  // until when that is believed
 
 	unanswered atomic.Int32 // streams that were asked for and have not begun
 	quietSince atomic.Int64 // when one last began, or was asked for alone
 	scouting   atomic.Int32 // attempts without an answer that need room
+	scouted    atomic.Int64 // when one last began
 	room       atomic.Int32 // how many of those at a time
 
 	sizes  sizeGates
@@ -80,7 +83,6 @@ type state struct {
 
 	mu         sync.Mutex // guards the fields below; never held across a call out
 	gate       throttle.Gate
-	claim      bool // a request tests what peers say of the gate
 	health     breaker.Breaker
 	exclusions []*exclusion
 	refused    uint64 // the credential whose refusal raised the alarm
@@ -95,8 +97,8 @@ func newState(base time.Time, key policy.Key) *state {
 	}
 	for _, a := range [...]*atomic.Int64{
 		&st.gatedUntil, &st.ownGate, &st.gateRampTo, &st.outUntil, &st.outSince, &st.rampFrom, &st.suspectUntil,
-		&st.succeeded, &st.failed, &st.ended, &st.headroomTo, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
-		&st.peers.testUntil,
+		&st.succeeded, &st.failed, &st.headroomTo, &st.peers.until, &st.peers.succeeded, &st.peers.hintUntil,
+		&st.peers.testUntil, &st.claimTaken, &st.heard,
 	} {
 		a.Store(never)
 	}
@@ -133,12 +135,7 @@ func (st *state) publish(now time.Time) {
 	st.ownGate.Store(st.since(st.gate.OwnOpensAt()))
 	st.unsettled.Store(!st.gate.Settled(now))
 	st.gateRampTo.Store(st.since(st.gate.RampEnds()))
-	switch claimed := st.gate.Claimed(now); {
-	case !claimed || st.claim:
-		st.claimDue.Store(always)
-	case st.claimDue.Load() == always:
-		st.claimDue.Store(st.since(now.Add(claimTest)))
-	}
+	st.publishClaim(now)
 	st.testAt.Store(always)
 	if due := st.gate.TestDue(now); !due.IsZero() {
 		st.testAt.Store(st.since(due))
@@ -160,6 +157,29 @@ func (st *state) firstByte(at int64) time.Duration {
 		return d
 	}
 	return st.plain.read(at)
+}
+
+// publishClaim says when peers' word may be tested: claimTest after it began to be
+// all that gates the target, which may lie ahead, and after the last test began.
+// The caller holds mu.
+func (st *state) publishClaim(now time.Time) {
+	if !st.gate.OpensAt().After(st.gate.OwnOpensAt()) {
+		st.claimDue.Store(always)
+		return
+	}
+	alone := max(st.since(now), st.ownGate.Load())
+	if taken := st.claimTaken.Load(); taken != never {
+		st.claimDue.Store(taken + int64(claimTest))
+	} else if due := st.claimDue.Load(); due == always || due < alone {
+		st.claimDue.Store(alone + int64(claimTest))
+	}
+}
+
+// claimBusy reports whether a test of peers' word runs that began not long ago. An
+// answer may take minutes, and nobody shall wait for it.
+func (st *state) claimBusy(at int64) bool {
+	taken := st.claimTaken.Load()
+	return taken != never && at-taken < int64(claimTest)
 }
 
 // A standing is what the machines say, to notice a change.
@@ -220,7 +240,7 @@ func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 	if closed && st.gate.Claimed(now) {
 		got.against = a.claim != respectClaim
 		got.claim = a.claim == testClaim
-		if got.claim && st.claim {
+		if got.claim && st.claimBusy(st.since(now)) {
 			return admitted{}, false
 		}
 	}
@@ -230,7 +250,9 @@ func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 	if !st.admitBreakers(now, a, &got) {
 		return admitted{}, false
 	}
-	st.claim = st.claim || got.claim
+	if got.claim {
+		st.claimTaken.Store(st.since(now))
+	}
 	got.test = closed && !got.against && st.gate.TakeTest(now)
 	st.inFlight.Add(1)
 	if got.claim || got.probe() || st.unproven.Load() {

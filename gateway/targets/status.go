@@ -30,15 +30,16 @@ type TargetStatus struct {
 	OtherModel   string        // what answers call their model, if it is not the route's
 	Avoided      bool          // and the target is avoided for it
 	Drained      bool          // by an order on its backend or its region
+	Excluded     bool          // set aside for whatever reason, or nothing has succeeded since
 	Suspect      bool          // its last outcome was a failure
-	PeersOpen    int           // peers whose breaker is not closed
+	PeersOpen    int           // peers whose breaker is open
 	Reach        string        // what probes have to do with it, in words; "" if nothing
 	Unreachable  bool          // by the last probes, and no request has succeeded since
 }
 
 // Available reports whether a request would be sent to the target.
 func (s TargetStatus) Available() bool {
-	return s.Gate == 0 && s.Breaker != breaker.Open && !s.Missing && !s.Retired && !s.Drained
+	return s.Gate == 0 && s.Breaker == breaker.Closed && !s.Excluded && !s.Drained && !s.Unreachable
 }
 
 // Status returns what is known of each target, in the order of their keys.
@@ -73,6 +74,7 @@ func (st *state) status(now time.Time, at int64) TargetStatus {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.Gate = st.gate.OpensIn(now)
+	s.Excluded = st.unproven.Load() || at < st.outUntil.Load()
 	s.Missing, s.Retired, s.Forbidden = st.says(now, missing), st.says(now, retirement), st.says(now, forbidden)
 	var until time.Time
 	s.Breaker, until, s.ByClient = st.health.Speaks(now)
@@ -255,10 +257,10 @@ func (s *Selection) explain(i, j int) Explanation {
 	}
 	class := int(s.class(t, j))
 	switch {
-	case class >= int(ramping):
-		e.Order = 1 + (class-int(ramping)+1)*len(s.plan.tiers)*int(ramping) + i
+	case class >= int(tried): // only when no tier has a better one
+		e.Order = 1 + (class-int(tried)+1)*len(s.plan.tiers)*int(tried) + i
 	default:
-		e.Order = 1 + i*int(ramping) + class
+		e.Order = 1 + i*int(tried) + class
 	}
 	if e.Reason != "" {
 		return e
@@ -268,6 +270,10 @@ func (s *Selection) explain(i, j int) Explanation {
 	case near:
 		e.Reason = "near a limit: spared by some requests"
 	case suspect, tried:
+		if st.alarm.Load() {
+			e.Reason = "our credential was refused, and the renewed one has not been tried"
+			return e
+		}
 		e.Reason, e.Wait = "its last outcome was a failure", time.Duration(st.suspectUntil.Load()-s.at)
 	case full:
 		e.Reason = "its gate has just opened: takes a growing share"
@@ -281,17 +287,38 @@ func (s *Selection) explain(i, j int) Explanation {
 	return e
 }
 
+// backAt is when an exclusion lets the request's client test the target; never: it
+// cannot be told.
+func (s *Selection) backAt(st *state, about aspect) int64 {
+	if until := st.outUntil.Load(); until > s.at {
+		return until
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, x := range st.exclusions {
+		if x.aspect == about {
+			return st.since(x.breaker.ClientUntil(s.client))
+		}
+	}
+	return never
+}
+
 // excuse names what blocks a target, and until when.
 func (s *Selection) excuse(t *tier, j int) (string, time.Duration) {
 	st := t.states[j]
-	wait := func(until int64) time.Duration { return max(0, time.Duration(until-s.at)) }
+	wait := func(until int64) time.Duration {
+		if until <= s.at || until == always {
+			return 0
+		}
+		return time.Duration(until - s.at)
+	}
 	switch s.blocked(t, j) {
 	case drained:
 		return "drained", 0
 	case absent:
-		return "deployment does not exist", wait(st.outUntil.Load())
+		return "deployment does not exist", wait(s.backAt(st, missing))
 	case gone:
-		return "model is retired", wait(st.outUntil.Load())
+		return "model is retired", wait(s.backAt(st, retirement))
 	case forbiddenHere:
 		return "operation is forbidden to the gateway's identity", 0
 	case gated:

@@ -119,7 +119,7 @@ func TestChangesAreTold(t *testing.T) {
 	w.call("a", Outcome{Kind: IdentityRefused, Credential: 1})
 	w.call("b", worked)
 	want := []string{
-		"t0-0 breaker closed→open", "t0-0 breaker half-open→closed", "t0-0 gate open→closed",
+		"t0-0 breaker closed→open", "t0-0 breaker half-open→closed", "t0-0 gate clear→throttled",
 		"t0-0 deployment present→missing", "t0-0 deployment missing→present", "t0-0 identity ok→alarm", "t0-0 identity alarm→ok",
 	}
 	if !slices.Equal(told, want) {

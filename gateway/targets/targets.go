@@ -93,6 +93,16 @@ func (k Kind) Free() bool {
 	return false
 }
 
+// heard reports whether the backend had a part in how it ended.
+func (k Kind) heard() bool {
+	switch k {
+	case Canceled, OutOfTime, LocalFault:
+		return false
+	default:
+		return true
+	}
+}
+
 // Final reports whether no other target may be asked after an attempt of this
 // kind: it is over, or another target would say the same.
 func (k Kind) Final() bool { return !k.failure() && !k.Free() }

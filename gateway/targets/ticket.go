@@ -33,6 +33,7 @@ type Ticket struct {
 	done      bool
 	trial     bool         // counted in the state's trials
 	scout     bool         // counted in the state's scouts
+	large     bool         // its like is known to fit no target of the route
 	ownGate   bool         // a refusal gates the target, for this request has not gated too many yet
 	token     budget.Token // what pays for the attempt, if it repeats a failed one
 }
@@ -47,6 +48,7 @@ func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {
 		return
 	}
 	t.begun(now, true, false)
+	st.heard.Store(st.since(now))
 	st.latency(t.stream).add(st.since(now), firstByte)
 	st.suspectUntil.Store(never)
 	if !t.admitted.probe() && !t.admitted.against {
@@ -67,6 +69,15 @@ func (t *Ticket) Answered(now time.Time, firstByte time.Duration) {
 	})
 }
 
+// Begun tells that the attempt goes on for long without an answer that is to the
+// target's credit, such as a session in which the client speaks first. What waits
+// for an answer waits no longer. At most once, before Observe.
+func (t *Ticket) Begun(now time.Time) {
+	if t.state != nil && !t.done && !t.answered {
+		t.begun(now, false, false)
+	}
+}
+
 // begun is called once: when there is an answer, or an outcome without one. What
 // waited for either goes on.
 func (t *Ticket) begun(now time.Time, answered, failed bool) {
@@ -76,7 +87,7 @@ func (t *Ticket) begun(now time.Time, answered, failed bool) {
 		st.trials.Add(-1)
 	}
 	if t.stream {
-		st.endStream(st.since(now))
+		st.endStream(st.since(now), answered || failed)
 	}
 	woken := 0
 	if t.scout {
@@ -110,7 +121,9 @@ func (t *Ticket) Observe(now time.Time, o Outcome) {
 		t.begun(now, o.Kind == Success || o.Kind == Rejected, failed)
 	}
 	st.inFlight.Add(-1)
-	st.ended.Store(at)
+	if o.Kind.heard() {
+		st.heard.Store(at)
+	}
 	st.noteSignals(at, o.Signals)
 	switch {
 	case o.Kind == Success:
@@ -147,14 +160,15 @@ func (t *Ticket) ordinary(o Outcome) bool {
 		return false
 	}
 	known := st.served.Load()
-	return o.Model == "" || known != nil && known.model == o.Model && known.target == st.target.Load()
+	return o.Model == "" || known != nil && !known.testing && known.model == o.Model && known.target == st.target.Load()
 }
 
 // learn feeds the machines. The caller holds the state's mutex.
 func (t *Ticket) learn(now time.Time, o Outcome) {
 	st := t.state
-	if t.admitted.claim {
-		st.claim = false
+	if t.admitted.claim && st.claimTaken.Load() == st.since(t.started) {
+		st.claimTaken.Store(never)
+		st.claimDue.Store(always) // publish says when the next one is due
 	}
 	switch o.Kind {
 	case Success:
@@ -169,12 +183,15 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 		st.sizes.served(t.client, t.tokens)
 		t.plan.large.served(t.client, t.tokens)
 		st.alarm.Store(false)
-		st.noteModel(o.Model)
+		st.noteModel(st.since(now), o.Model)
 	case Throttled:
 		t.refused(now, o.Signals)
 	default:
 	}
 	st.observeBreakers(now, t, o)
+	if o.Kind == Success {
+		st.forget(now)
+	}
 }
 
 // refused gates what the refusal speaks of: the target, or only requests of this
@@ -186,13 +203,20 @@ func (t *Ticket) refused(now time.Time, s Signals) {
 	if s.LimitTokens > 0 {
 		quota = s.LimitTokens // what the backend says itself
 	}
-	if t.ownGate && (quota == 0 || t.tokens <= quota) {
-		st.gate.Refuse(now, s, t.draw)
+	tooLarge := quota > 0 && t.tokens > quota
+	if t.ownGate && !tooLarge {
+		if st.gate.Refuse(now, s, t.draw) {
+			st.room.Store(firstRoom)
+		}
 		return
+	}
+	wait := max(s.RetryAfter, s.Reset, firstSizeGate)
+	if tooLarge || t.large {
+		wait = max(wait, leastSizeGate)
 	}
 	at := st.since(now)
 	st.sizes.add(at, sizeGate{
-		client: t.client, tokens: t.tokens, since: at, until: at + int64(max(s.RetryAfter, leastSizeGate)),
+		client: t.client, tokens: t.tokens, large: tooLarge, since: at, until: at + int64(wait),
 	})
 }
 

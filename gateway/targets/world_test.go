@@ -102,6 +102,7 @@ func (w *world) told(tier, i int, o Outcome, clients ...string) {
 	w.t.Helper()
 	for _, client := range clients {
 		s := w.begin(client)
+		s.look(w.now)
 		ticket, ok := s.take(tier, i, admission{})
 		if !ok {
 			w.t.Fatalf("%s is not admitted", client)

@@ -127,7 +127,7 @@ func brokenClasses(healthy reference, short bool) []class {
 		one("malformed JSON", "malformed-json"),
 		begun("truncated, ended in order", "truncated;right", "truncated;right;after=3"),
 		begun("truncated, length wrong", "truncated;wrong", "truncated;wrong;after=3"),
-		one("slow drip", "slow-drip;200us"),
+		one("slow drip", "slow-drip;50us"),
 	}
 }
 
