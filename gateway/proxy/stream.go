@@ -194,6 +194,7 @@ func (r *relay) close() {
 	defer r.mu.Unlock()
 	r.closed = true
 	r.quiet.Stop()
+	r.attempt.call.Hold.GiveAnswer()
 }
 
 // end handles the end of the backend's bytes.
