@@ -98,7 +98,7 @@ func (l Limits) validate(fault func(path, format string, args ...any)) {
 		}
 	}
 	full := l.withDefaults(0)
-	if full.ConnectionsPerSource > full.Connections {
+	if full.Connections > 0 && full.ConnectionsPerSource > full.Connections {
 		fault("limits.connectionsPerSource", "%d is more than connections, %d", full.ConnectionsPerSource, full.Connections)
 	}
 	if full.HeldPerClient > full.Held {
