@@ -36,6 +36,10 @@ type Config struct {
 	FrontDoor FrontDoor    `yaml:"frontDoor"`
 	Seal      *Seal        `yaml:"seal"`
 	Drain     Drain        `yaml:"drain"`
+	Limits    Limits       `yaml:"limits"`
+	// HTTP2 lets clients choose it, over TLS. Its streams multiply what one
+	// connection can hold, and no client of this API needs it.
+	HTTP2 bool `yaml:"http2"`
 
 	// AllowLoopback permits http://127.… backends. It is a flag and not a field,
 	// so that no file can carry it into production.
@@ -210,6 +214,7 @@ func (c Config) Validate() error {
 	if c.Drain.Notice < 0 || c.Drain.Timeout < 0 {
 		fault("drain", "notice and timeout must not be negative")
 	}
+	c.Limits.validate(fault)
 	return errors.Join(errs...)
 }
 
@@ -224,6 +229,9 @@ func (c Config) validateListeners(fault func(path, format string, args ...any)) 
 		fault("tls", "disabled, but a certificate is given: remove one of them")
 	case c.TLS.CertFile == "" && !c.TLS.Disabled && !loopback(c.Listen):
 		fault("tls", "is missing: client keys would cross the network in clear; give certFile and keyFile, or write tls: {disabled: true} where something in front ends TLS")
+	}
+	if c.HTTP2 && c.TLS.CertFile == "" {
+		fault("http2", "is on without tls: clients agree on it in the TLS handshake alone; give tls.certFile, or remove http2")
 	}
 	if c.Admin == nil {
 		return

@@ -39,6 +39,10 @@ func TestConfigIsReadStrictly(t *testing.T) {
 		{"doubled field", goodConfig + "region: westeurope\n", "already"},
 		{"second document", goodConfig + "---\nboundary: us\n", "second document"},
 		{"tab", "boundary:\teu\n\tregion: x\n", "line"},
+		{"bad size", goodConfig + "limits: {held: much}\n", "line 8: is not a size"},
+		{"no size", goodConfig + "limits: {held: 0}\n", "line 8: is not a size"},
+		{"a size beyond all", goodConfig + "limits: {held: 9223372036854775807GiB}\n", "line 8: is not a size"},
+		{"unknown limit", goodConfig + "limits: {conections: 1}\n", "conections"},
 		{"bad duration", goodConfig + "drain: {notice: soon}\n", "line 8: is not a duration"},
 	} {
 		_, err := gateway.ParseConfig([]byte(tt.text))
@@ -67,6 +71,11 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		{"an unknown zone", "[SE, NL, IE]", "[SE, NL], dataZones: {Nordics: [SE]}", []string{"residency.dataZones"}},
 		{"no countries", "[SE, NL, IE]", "[]", []string{"residency.countries"}},
 		{"a country that is none", "[SE, NL, IE]", "[SE, sweden]", []string{"residency.countries[1]"}},
+		{"HTTP/2 that nobody can agree on", "policy:", "http2: true\npolicy:", []string{"http2: is on without tls"}},
+		{"limits below nothing", "policy:", "limits: {connections: -1, bodyTimeout: -1s}\npolicy:", []string{"limits.connections:", "limits.bodyTimeout:"}},
+		{"limits that cross", "policy:", "limits: {connections: 10, connectionsPerSource: 11, held: 1GiB, heldPerClient: 2GiB}\npolicy:", []string{"limits.connectionsPerSource:", "limits.heldPerClient:"}},
+		{"less than a request", "policy:", "limits: {held: 100MiB}\npolicy:", []string{"limits.held: is too little"}},
+		{"less than a request for a client", "policy:", "limits: {heldPerClient: 1MiB}\npolicy:", []string{"limits.heldPerClient: is too little"}},
 	} {
 		cfg, err := gateway.ParseConfig([]byte(strings.Replace(goodConfig, tt.from, tt.to, 1)))
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 const (
@@ -63,7 +64,7 @@ func (g *gateway) writeDigest(ctx context.Context) {
 			err = g.store.PutDigest(ctx, g.cfg.Boundary, g.cfg.Region, payload)
 		}
 		if err != nil && !failing && ctx.Err() == nil {
-			g.log.Warn().Err(err).Msg("the stamp's digest is not written: other stamps learn by their own first attempt")
+			g.log.Warn().Err(telemetry.Foreign(err)).Msg("the stamp's digest is not written: other stamps learn by their own first attempt")
 		}
 		failing = err != nil
 	}
@@ -93,7 +94,7 @@ func (g *gateway) watchDigests(ctx context.Context) error {
 		}
 		hints, err := g.hints(region, payload)
 		if err != nil {
-			g.log.Warn().Err(err).Str("of", string(region)).Msg("digest not understood")
+			g.log.Warn().Err(telemetry.Foreign(err)).Str("of", string(region)).Msg("digest not understood")
 			return
 		}
 		g.registry.ApplyHint(time.Now(), hints)

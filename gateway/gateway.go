@@ -29,8 +29,10 @@ import (
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/api"
 	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/credential"
 	"github.com/stampgate/stampgate/gateway/descriptor"
+	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/operation"
@@ -76,6 +78,7 @@ type gateway struct {
 	proxy       *proxy.Proxy
 	follower    *follow.Follower
 	machine     *health.Machine
+	budget      *bytebudget.Budget
 	prober      *probe.Prober
 	inflight    lifecycle.Inflight
 	running     running.Set
@@ -108,6 +111,7 @@ func Run(ctx context.Context, cfg Config, opt Options) error {
 	if err := cfg.Check(); err != nil {
 		return err
 	}
+	cfg.Limits = cfg.Limits.withDefaults(memoryLimit())
 	g := &gateway{cfg: cfg, opt: opt, started: time.Now()}
 	g.log = opt.Log.With().Str("gateway", cfg.Name).Str("boundary", string(cfg.Boundary)).Str("region", string(cfg.Region)).Logger()
 	var stack lifecycle.Stack
@@ -129,8 +133,9 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 			return err
 		}
 	}
-	g.registry = targets.New()
+	g.registry = targets.New(g.cfg.Region)
 	g.machine = health.NewMachine()
+	g.budget = bytebudget.New(int64(g.cfg.Limits.Held), int64(g.cfg.Limits.HeldPerClient))
 	g.credentials = credential.New(credential.Config{Log: g.log})
 	g.ordered.Store(&orders{})
 	g.descriptors = descriptor.PlanFor(descriptor.Limit())
@@ -142,7 +147,7 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 	g.proxy = proxy.New(proxy.Config{
 		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Registry: g.registry,
 		Credentials: proofs{g.credentials}, Dialer: dialer,
-		UserAgent: "stampgate/" + telemetry.Version(),
+		UserAgent: "stampgate/" + telemetry.Version(), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
 	})
 	stack.Push("connections to backends", func(context.Context) error { g.proxy.Close(); return nil })
 	if err := g.buildFollower(stack); err != nil {
@@ -222,13 +227,17 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
 		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
 		Limits: operation.DefaultLimits(), Metrics: api.NewMetrics(g.metrics), Log: g.log,
+		BodyTimeout: time.Duration(g.cfg.Limits.BodyTimeout), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
+		Budget: g.budget, Sessions: edge.NewCounter[string](g.cfg.Limits.SessionsPerClient),
 	})
-	var err error
-	if g.publicL, err = listenOn(stack, "listen", g.cfg.Listen); err != nil {
+	l, err := listenOn(stack, "listen", g.cfg.Listen)
+	if err != nil {
 		return err
 	}
-	g.publicL = descriptor.NewListener(g.publicL, descriptor.NewSlots(g.descriptors.In), g.descriptors.Extra)
-	g.public = newServer(sheds(handler), g.log)
+	g.publicL = g.bounded(descriptor.NewListener(l, descriptor.NewSlots(g.descriptors.In), g.descriptors.Extra))
+	g.public = edge.NewServer(sheds(handler), g.cfg.Limits.timeouts(), g.cfg.HTTP2)
+	g.public.ErrorLog = telemetry.StdLog(g.log)
+	g.public.ConnContext = marked(g.public.ConnContext)
 	g.public.BaseContext = func(net.Listener) context.Context { return base }
 	scheme := "http://"
 	if g.cfg.TLS.CertFile != "" {
@@ -251,11 +260,17 @@ func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
 	if g.token, err = readToken(g.cfg.Admin.TokenFile); err != nil {
 		return err
 	}
-	if g.adminL, err = listenOn(stack, "admin.listen", g.cfg.Admin.Listen); err != nil {
+	l, err := listenOn(stack, "admin.listen", g.cfg.Admin.Listen)
+	if err != nil {
 		return err
 	}
-	g.adminL = descriptor.NewListener(g.adminL, descriptor.NewSlots(g.descriptors.Admin), g.descriptors.Admin)
-	g.admin = newServer(g.adminHandler(), g.log)
+	l = descriptor.NewListener(l, descriptor.NewSlots(g.descriptors.Admin), g.descriptors.Admin)
+	g.adminL = edge.Listen(l, edge.Limits{
+		Total: adminConnections, PerSource: adminConnections,
+		Unsent: int64(g.cfg.Limits.UnsentPerConnection), Write: time.Duration(g.cfg.Limits.WriteTimeout),
+	})
+	g.admin = edge.NewServer(edge.WithoutBodies(g.adminHandler()), g.cfg.Limits.timeouts(), false)
+	g.admin.ErrorLog = telemetry.StdLog(g.log)
 	g.address.AdminURL = "http://" + g.adminL.Addr().String()
 	return nil
 }
@@ -275,18 +290,10 @@ func listenOn(stack *lifecycle.Stack, field, address string) (net.Listener, erro
 	return l, nil
 }
 
-// newServer states every limit that a request has before it reaches a handler.
-// Writing has none as a whole, because an answer may stream for long; each
-// write has its own.
-func newServer(h http.Handler, log zerolog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       120 * time.Second, // beyond Front Door's 90 s, so that it closes first
-		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          telemetry.StdLog(log),
-		ConnContext:       descriptor.ConnContext,
-	}
+// marked has a connection's requests say whether it is one beyond those that there
+// are descriptors for.
+func marked(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
+	return func(ctx context.Context, c net.Conn) context.Context { return descriptor.ConnContext(next(ctx, c), c) }
 }
 
 // sheds answers what comes on a connection beyond those that there are descriptors

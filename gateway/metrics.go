@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/targets"
 )
@@ -115,4 +117,32 @@ func (g *gateway) newProber() *probe.Prober {
 		Draining: g.isDraining, Count: func(o probe.Outcome) { probes.WithLabelValues(string(o)).Inc() },
 		IdleAfter: targets.IdleAfter,
 	})
+}
+
+// bounded puts the limits of connections on the public listener, and shows what
+// the bounds hold.
+func (g *gateway) bounded(l net.Listener) *edge.Listener {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stampgate_connections_refused_total", Help: "Connections of clients that were closed at once, by the limit that they were over: total or source.",
+	}, []string{"bound"})
+	for _, b := range edge.Bounds() {
+		refused.WithLabelValues(string(b)) // so that each shows before it happens
+	}
+	limits := g.cfg.Limits
+	out := edge.Listen(l, edge.Limits{
+		Total: limits.Connections, PerSource: limits.ConnectionsPerSource, Unsent: int64(limits.UnsentPerConnection),
+		Write:   time.Duration(limits.WriteTimeout),
+		Refused: func(b edge.Bound) { refused.WithLabelValues(string(b)).Inc() },
+	})
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	g.metrics.MustRegister(
+		refused,
+		gauge("stampgate_connections", "Connections of clients that are open.", func() float64 { return float64(out.Open()) }),
+		gauge("stampgate_connections_limit", "Connections of clients that may be open.", func() float64 { return float64(limits.Connections) }),
+		gauge("stampgate_held_bytes", "Bytes that requests hold: bodies, and answers that clients have not taken.", func() float64 { return float64(g.budget.Held()) }),
+		gauge("stampgate_held_bytes_limit", "Bytes that requests may hold.", func() float64 { return float64(limits.Held) }),
+	)
+	return out
 }

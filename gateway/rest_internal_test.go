@@ -45,7 +45,7 @@ func large(tb testing.TB, backends int) *gateway {
 		tb.Fatal(err)
 	}
 	g := &gateway{cfg: Config{Boundary: "eu", Region: "swedencentral", Name: "g"}, log: zerolog.Nop()}
-	g.registry, g.machine, g.credentials = targets.New(), health.NewMachine(), credential.New(credential.Config{Log: g.log})
+	g.registry, g.machine, g.credentials = targets.New("swedencentral"), health.NewMachine(), credential.New(credential.Config{Log: g.log})
 	g.proxy = proxy.New(proxy.Config{Boundary: "eu", Region: "swedencentral", Registry: g.registry})
 	tb.Cleanup(g.proxy.Close)
 	g.ordered.Store(&orders{})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // Envelopes read by one call: 16 × 1.4 MB fit into maxReceiveBytes.
@@ -88,7 +89,7 @@ func (s *Store) historyPage(ctx context.Context, boundary geo.Boundary, serials 
 		for _, kv := range r.GetResponseRange().Kvs {
 			env, err := decodeEnvelope(string(kv.Key), kv.Value)
 			if err != nil {
-				s.log.Warn().Err(err).Str("boundary", string(boundary)).Msg("history entry left out")
+				s.log.Warn().Err(telemetry.Foreign(err)).Str("boundary", string(boundary)).Msg("history entry left out")
 				continue
 			}
 			out = append(out, env)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 const (
@@ -177,7 +178,7 @@ func (s *Store) Orders(ctx context.Context, boundary geo.Boundary) ([]Order, err
 	for _, kv := range resp.Kvs {
 		o, err := decodeOrder(boundary, string(kv.Key), kv.Value)
 		if err != nil {
-			s.log.Warn().Err(err).Str("boundary", string(boundary)).Msg("order left out")
+			s.log.Warn().Err(telemetry.Foreign(err)).Str("boundary", string(boundary)).Msg("order left out")
 			continue
 		}
 		out = append(out, o)

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 const (
@@ -72,7 +73,7 @@ func (s *Store) AnnouncePresence(ctx context.Context, boundary geo.Boundary, val
 		if try == 1 { // once per outage, not once per try
 			level = zerolog.WarnLevel
 		}
-		s.log.WithLevel(level).Err(err).Str("boundary", string(boundary)).Msg("presence interrupted")
+		s.log.WithLevel(level).Err(telemetry.Foreign(err)).Str("boundary", string(boundary)).Msg("presence interrupted")
 		if !sleep(ctx, s.backoff(try)) {
 			return nil
 		}

@@ -14,6 +14,8 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // Why a session of a reflector ended.
@@ -78,7 +80,7 @@ func (r *reflector) report(try int, err error) {
 	if r.online || try == 1 { // once per outage, not once per try
 		level = zerolog.WarnLevel
 	}
-	r.store.log.WithLevel(level).Err(err).Str("watch", r.name).Msg("watch interrupted")
+	r.store.log.WithLevel(level).Err(telemetry.Foreign(err)).Str("watch", r.name).Msg("watch interrupted")
 	r.problem(err)
 	r.setOnline(false)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // A Handler is told what a boundary's etcd holds. All calls come from one
@@ -96,7 +97,7 @@ func (f *follower) orders(state map[string][]byte) []Order {
 		}
 		o, err := decodeOrder(f.boundary, key, value)
 		if err != nil {
-			f.store.log.Warn().Err(err).Str("boundary", string(f.boundary)).Msg("order left out")
+			f.store.log.Warn().Err(telemetry.Foreign(err)).Str("boundary", string(f.boundary)).Msg("order left out")
 			continue
 		}
 		out = append(out, o)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
+	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/running"
@@ -41,15 +43,26 @@ type Config struct {
 	// MaxBody is the largest request body in bytes; DefaultMaxBody if zero.
 	MaxBody int64
 	Limits  operation.Limits
-	Metrics *Metrics
-	Log     zerolog.Logger
+	// BodyTimeout is how long a client may take to send a body, and WriteTimeout to
+	// take a piece of its answer.
+	BodyTimeout, WriteTimeout time.Duration
+	// Budget bounds the bytes that requests hold, and Sessions the WebSockets of
+	// each client.
+	Budget   *bytebudget.Budget
+	Sessions *edge.Counter[string]
+	Metrics  *Metrics
+	Log      zerolog.Logger
 }
 
 const (
 	// DefaultMaxBody is what a request with several images in it takes.
 	DefaultMaxBody = 32 << 20
-	// bodyTime is how long a client may take to send its body.
-	bodyTime = 60 * time.Second
+	// requestCost is what a request costs beside its body and a held answer, in
+	// bytes: buffers and goroutines towards the client and a backend.
+	requestCost = 32 << 10
+	// sessionCost is what a session costs beside that: one message of each side is
+	// on its way, and the backend's first is looked at.
+	sessionCost = 96 << 10
 )
 
 type server struct{ Config }
@@ -64,7 +77,8 @@ func New(cfg Config) http.Handler {
 	e := gin.New()
 	// A gateway never redirects: SDKs drop their credential on the way.
 	e.RedirectTrailingSlash, e.RedirectFixedPath, e.HandleMethodNotAllowed = false, false, false
-	e.Any("/health/*path", func(c *gin.Context) { s.Health.ServeHTTP(c.Writer, c.Request) })
+	healthy := edge.WithoutBodies(cfg.Health)
+	e.Any("/health/*path", func(c *gin.Context) { healthy.ServeHTTP(c.Writer, c.Request) })
 	e.NoRoute(func(c *gin.Context) { s.serve(c.Writer, c.Request) })
 	return e
 }

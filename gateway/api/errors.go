@@ -21,8 +21,6 @@ var (
 		"This credential may not use the route. Ask for it to be granted in the policy.")
 	errFrontDoorRequired = final(http.StatusForbidden, "front_door_required",
 		"Requests are taken only through the configured Front Door.")
-	errBodyUnreadable = final(http.StatusBadRequest, "invalid_request",
-		"The request body could not be read.")
 	errEncodedBody = &operation.Error{
 		Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Param: "Content-Encoding",
 		Message: "The body has a Content-Encoding, which is not taken here: send it as it is, without compression.",
@@ -94,6 +92,7 @@ func (v *visit) refuse(err error) {
 	if err != nil {
 		panic("api: an error body of plain strings cannot be encoded: " + err.Error())
 	}
+	v.answering()
 	h := v.w.Header()
 	v.stamp(h, &v.result)
 	h.Del("X-Stampgate-Region") // nobody served it

@@ -50,6 +50,7 @@ func (v *visit) reply(body any) error {
 	if err != nil {
 		return err
 	}
+	v.answering()
 	h := v.w.Header()
 	v.stamp(h, &v.result)
 	h.Set("Content-Type", "application/json")

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 )
 
 // Metrics are what the edge counts. Every label value is from a closed set.
@@ -12,7 +14,11 @@ type Metrics struct {
 	Duration  *prometheus.HistogramVec // operation
 	FirstByte *prometheus.HistogramVec // operation
 	Attempts  *prometheus.CounterVec   // operation
+	Refused   *prometheus.CounterVec   // bound
 }
+
+// refusedSessions is the label of a session that was one too many for its client.
+const refusedSessions = "sessions"
 
 // NewMetrics makes the metrics and registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
@@ -31,10 +37,18 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "stampgate_attempts_total", Help: "Attempts on backends, by operation.",
 		}, []string{"operation"}),
+		Refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "stampgate_bound_refusals_total", Help: "Requests that were refused by a bound: bytes held in the process or for a client, or a client's sessions.",
+		}, []string{"bound"}),
 	}
-	reg.MustRegister(m.Requests, m.Duration, m.FirstByte, m.Attempts)
+	for _, bound := range [...]string{string(bytebudget.OfProcess), string(bytebudget.OfClient), refusedSessions} {
+		m.Refused.WithLabelValues(bound) // so that each shows before it happens
+	}
+	reg.MustRegister(m.Requests, m.Duration, m.FirstByte, m.Attempts, m.Refused)
 	return m
 }
+
+func (m *Metrics) refused(bound string) { m.Refused.WithLabelValues(bound).Inc() }
 
 // record counts the request and writes its log line. Neither holds any text of
 // the client but its request id, whose form was checked.

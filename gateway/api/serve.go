@@ -1,10 +1,7 @@
 package api
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +9,8 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
+	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/proxy"
 )
@@ -31,6 +30,8 @@ type visit struct {
 	route     string
 	stream    bool
 	bytesIn   int
+	bodyRead  bool
+	hold      *bytebudget.Hold // nil until the client is known
 	result    proxy.Result
 }
 
@@ -39,6 +40,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	s.Inflight.Add()
 	defer s.Inflight.Done()
 	v := &visit{server: s, w: w, r: r, start: time.Now(), requestID: requestID(r.Header), operation: "none"}
+	defer func() { v.hold.Release() }()
 	if err := v.handle(); err != nil { //nolint:contextcheck // the request is in v, and its context with it
 		v.refuse(err)
 	}
@@ -65,6 +67,7 @@ func (v *visit) handle() error {
 		return v.whereTo(err)
 	}
 	v.client = client.Name
+	v.hold = v.Budget.Open(client.Name, edge.Unsent(v.r.Context()))
 	match, err := operation.Recognise(v.r.Method, v.r.URL.EscapedPath(), v.r.URL.RawQuery)
 	if err != nil {
 		return err
@@ -86,7 +89,7 @@ func (v *visit) fromFrontDoor() bool {
 
 // forward reads and scans the body, resolves the route and lets the proxy serve.
 func (v *visit) forward(match operation.Match, client policy.Caller) error {
-	body, err := v.readBody()
+	body, err := v.readBody(match.Operation)
 	if err != nil {
 		return err
 	}
@@ -134,7 +137,7 @@ func (v *visit) call(match operation.Match, scan *operation.Body, client *policy
 	return &proxy.Call{
 		Context: v.r.Context(), Match: match, Header: v.r.Header,
 		Route: route, Stamp: rules, Client: client.Name, References: v.snapshot.References(), RequestID: v.requestID, BeforeHeader: v.stamp,
-		ListTargets: v.snapshot.DebugHeaders(),
+		ListTargets: v.snapshot.DebugHeaders(), Hold: v.hold,
 	}, nil
 }
 
@@ -152,38 +155,6 @@ func (v *visit) refusal() error {
 		return v.result.Refusal
 	}
 	return nil
-}
-
-// readBody reads the whole body before a backend is dialled: a body that turns
-// out bad must not have reached one.
-func (v *visit) readBody() ([]byte, error) {
-	if encoded(v.r.Header["Content-Encoding"]) {
-		return nil, errEncodedBody
-	}
-	if v.r.ContentLength > v.MaxBody {
-		return nil, operation.TooLarge(v.MaxBody)
-	}
-	rc := http.NewResponseController(v.w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // in-memory writers of tests have none
-	// Lifted again: while the answer streams, a read deadline would look like a
-	// client that has gone.
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-
-	var buf bytes.Buffer
-	if v.r.ContentLength > 0 {
-		buf.Grow(int(v.r.ContentLength) + bytes.MinRead)
-	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(v.w, v.r.Body, v.MaxBody))
-	if err == nil {
-		return buf.Bytes(), nil
-	}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, operation.TooLarge(v.MaxBody)
-	}
-	if v.r.Context().Err() != nil || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, context.Canceled
-	}
-	return nil, errBodyUnreadable
 }
 
 // encoded reports whether a body is compressed, or whatever else a coding does.

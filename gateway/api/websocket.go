@@ -4,9 +4,11 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/proxy"
 )
 
 var (
@@ -14,6 +16,10 @@ var (
 		"This operation is a WebSocket, version 13, over HTTP/1.1: send a request for an upgrade.")
 	errBadUpgrade = final(http.StatusBadRequest, "invalid_request",
 		"The request for an upgrade is malformed.")
+	errSessions = &proxy.Refusal{
+		Status: http.StatusTooManyRequests, Code: "limit_reached", RetryAfter: 5 * time.Second,
+		Message: "This client has as many sessions open on this gateway as it may. End one first.",
+	}
 )
 
 // relay serves a WebSocket. It returns when the session has ended, so that a
@@ -28,6 +34,14 @@ func (v *visit) relay(match operation.Match, client policy.Caller) error {
 		h["Upgrade"], h["Connection"] = []string{"websocket"}, []string{"Upgrade"}
 		h["Sec-Websocket-Version"] = []string{"13"}
 		return err
+	}
+	if !v.Sessions.Enter(client.Name) {
+		v.Metrics.refused(refusedSessions)
+		return errSessions
+	}
+	defer v.Sessions.Leave(client.Name)
+	if !v.hold.TakeBody(requestCost + sessionCost) {
+		return v.overloaded()
 	}
 	v.stream, call.Stream = true, true
 	defer v.run(call, client)()

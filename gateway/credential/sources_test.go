@@ -1,9 +1,12 @@
 package credential
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -265,6 +268,51 @@ func TestManagedIdentityThatFails(t *testing.T) {
 	}
 	e.fail.Store(false)
 	await(t, "a token after the endpoint recovered", func() bool { return len(set.Usable()) == 0 })
+}
+
+// What an identity endpoint answers never becomes text of ours: not its body, nor
+// its status line or header. The number of the error is enough to act on.
+func TestNothingOfAnIdentityEndpointsAnswerIsRepeated(t *testing.T) {
+	const canary = "canary7Zq"
+	for _, tt := range []struct{ name, answer, want string }{
+		{"an error", "HTTP/1.1 400 " + canary + "\r\n" + canary + ": x\r\nContent-Length: 51\r\n\r\n{\"error\":\"" + canary + "\",\"d\":\"AADSTS700016: canary7Zq\"}", "400 (AADSTS700016)"},
+		{"an error that is no JSON", "HTTP/1.1 401 x\r\nContent-Length: 9\r\n\r\n" + canary, "401"},
+		{"a token that is none", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + canary, "get token"},
+		{"no HTTP", canary + " " + canary + "\r\n\r\n", "get token"},
+		{"a bad header", "HTTP/1.1 200 OK\r\n" + canary + "\r\n\r\n", "get token"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = http.ReadRequest(bufio.NewReader(c))
+					_, _ = io.WriteString(c, tt.answer)
+					_ = c.Close()
+				}
+			}()
+			t.Setenv("IDENTITY_ENDPOINT", "http://"+l.Addr().String())
+			t.Setenv("IDENTITY_HEADER", "x")
+			f := &tokenFetcher{
+				credential: policy.Credential{ManagedIdentity: &policy.ManagedIdentity{}}, scope: ownScope(),
+				newToken: azureToken(false), timeout: 300 * time.Millisecond,
+			}
+			_, err = f.fetch(t.Context(), false)
+			if err == nil || strings.Contains(err.Error(), canary) {
+				t.Fatalf("the fault is %v", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) && !strings.Contains(err.Error(), "did not answer in time") {
+				t.Errorf("the fault is %q, want %q", err, tt.want)
+			}
+		})
+	}
 }
 
 // An endpoint that takes the connection and says nothing: the deadline holds.

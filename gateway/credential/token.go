@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,7 +54,7 @@ func (t *tokenFetcher) fetch(ctx context.Context, fresh bool) (fetched, error) {
 	case err != nil && ctx.Err() != nil:
 		return fetched{}, context.Cause(ctx)
 	case err != nil:
-		return fetched{}, fmt.Errorf("get token: %w", err)
+		return fetched{}, fmt.Errorf("get token: %s", tokenFault(err))
 	case token.Token == "" || !now.Before(token.ExpiresOn):
 		return fetched{}, errors.New("get token: the identity endpoint gave an empty or expired one")
 	}
@@ -93,6 +96,46 @@ func azureToken(disableDiscovery bool) func(policy.Credential) (azcore.TokenCred
 		}
 		return azidentity.NewManagedIdentityCredential(&options)
 	}
+}
+
+// tokenFault words a failure to get a token. What the library says quotes the
+// identity endpoint's answer, which may be anything: of that, only the status and
+// the number of Microsoft Entra's error go on.
+func tokenFault(err error) string {
+	if failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok && failed.RawResponse != nil {
+		text := "the identity endpoint answered " + strconv.Itoa(failed.RawResponse.StatusCode)
+		if code := entraCode(err.Error()); code != "" {
+			text += " (" + code + ")"
+		}
+		return text
+	}
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		return file.Error()
+	}
+	if conn, ok := errors.AsType[*net.OpError](err); ok {
+		return "the identity endpoint cannot be reached: " + conn.Error() // addresses, and words of the system
+	}
+	if conn, ok := errors.AsType[*net.DNSError](err); ok {
+		return "the identity endpoint cannot be reached: " + conn.Error()
+	}
+	return "the identity endpoint gave none that can be understood"
+}
+
+// entraCode finds the first error number of Microsoft Entra in a text.
+func entraCode(text string) string {
+	const mark, longest = "AADSTS", 10
+	_, rest, ok := strings.Cut(text, mark)
+	if !ok {
+		return ""
+	}
+	n := 0
+	for n < min(len(rest), longest) && rest[n] >= '0' && rest[n] <= '9' {
+		n++
+	}
+	if n == 0 {
+		return ""
+	}
+	return mark + rest[:n]
 }
 
 // redact makes one bounded line of an identity library's error, which may quote

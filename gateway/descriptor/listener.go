@@ -192,6 +192,9 @@ func (c *conn) Close() error {
 	return err
 }
 
+// NetConn returns the connection underneath.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite lets http.Server end an answer so that the client can read it.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {

@@ -137,7 +137,7 @@ func (noCredentials) Apply(_ *policy.Target, h http.Header) (uint64, error) {
 func (noCredentials) Rejected(*policy.Target) {}
 
 func (w *world) newGateway(ctx context.Context, region geo.RegionID) *gateway {
-	g := &gateway{world: w, region: region, registry: targets.New(), machine: health.NewMachine(), counts: map[probe.Outcome]int{}}
+	g := &gateway{world: w, region: region, registry: targets.New(region), machine: health.NewMachine(), counts: map[probe.Outcome]int{}}
 	g.proxy = proxy.New(proxy.Config{
 		Boundary: "eu", Region: region, Registry: g.registry, Credentials: noCredentials{},
 		Dialer: proxy.Dialer{Connect: w.connect}, UserAgent: "stampgate/test",

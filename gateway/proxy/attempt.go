@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
@@ -239,7 +240,7 @@ func (x *exchange) write(p []byte, flush bool) error {
 
 // send writes to the client. One that does not take the bytes in time is gone.
 func (x *exchange) send(p []byte, flush bool) (int, error) {
-	limit := writeLimit
+	limit := x.proxy.cfg.WriteTimeout
 	if x.revoked() != nil {
 		limit = running.LastWords
 	}
@@ -251,9 +252,18 @@ func (x *exchange) send(p []byte, flush bool) (int, error) {
 	return n, err
 }
 
+// Why an answer did not reach its client, for the log.
+var (
+	errClientSlow = errors.New("the client did not take a piece of its answer in time")
+	errClientLeft = errors.New("the client's connection ended before it had its answer")
+)
+
 // clientGone is the outcome when the client no longer takes the answer.
 func (a *attempt) clientGone(err error) targets.Outcome {
-	a.result.Err = err
+	a.result.Err = errClientLeft
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		a.result.Err = errClientSlow
+	}
 	if a.call.Context.Err() == nil {
 		a.result.Aborted = true
 	}

@@ -115,7 +115,7 @@ func (b burst) run(t *testing.T) tally {
 	own, passive := newRegion(t, 5*time.Millisecond, b.requests), newRegion(t, b.delay, 1)
 	own.reset, passive.reset = b.reset, b.reset
 	snapshot := twoRegions(t, own, passive)
-	r := &rig{t: t, registry: targets.New(), snapshot: snapshot, results: make(chan proxy.Result, 10)}
+	r := &rig{t: t, registry: targets.New("swedencentral"), snapshot: snapshot, results: make(chan proxy.Result, 10)}
 	r.proxy = proxy.New(proxy.Config{
 		Boundary: snapshot.Boundary(), Region: "swedencentral", Registry: r.registry, Credentials: secrets{&r.rejected}, UserAgent: "t",
 	})

@@ -51,7 +51,7 @@ func lost(err error) bool {
 // ours reports whether it is this machine that lacks something. Another target
 // would fail likewise.
 func ours(err error) bool {
-	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM, descriptor.ErrNone} {
+	for _, e := range [...]error{errNoRoom, syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM, descriptor.ErrNone} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -96,7 +96,7 @@ func wording(err error) error {
 func isOurs(err error) bool {
 	for _, e := range [...]error{
 		errTruncated, errNotAStream, errEventInOpening, errMalformed, errEncoded, errEndMissing, errEventMidStream,
-		errNotUpgraded, errHandshake, errBackendLost,
+		errNotUpgraded, errHandshake, errBackendLost, errNoRoom,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -74,7 +74,7 @@ func (s secrets) Rejected(*policy.Target) { s.rejected.Add(1) }
 
 func newRig(t testing.TB, s setup) *rig {
 	t.Helper()
-	r := &rig{t: t, registry: targets.New(), snapshot: compile(t, s), results: make(chan proxy.Result, 1000)}
+	r := &rig{t: t, registry: targets.New("swedencentral"), snapshot: compile(t, s), results: make(chan proxy.Result, 1000)}
 	r.proxy = proxy.New(proxy.Config{
 		Boundary: r.snapshot.Boundary(), Region: "swedencentral", Registry: r.registry,
 		Credentials: secrets{&r.rejected}, Dialer: s.dialer, UserAgent: "stampgate/test", KeepAlive: s.keepAlive,

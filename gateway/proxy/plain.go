@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/stampgate/stampgate/gateway/answer"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/sse"
 	"github.com/stampgate/stampgate/gateway/targets"
 )
@@ -24,24 +25,30 @@ var (
 
 // plain handles an answer that is not an event stream. It is passed on only
 // when it has come whole, so that a truncated one is a failed attempt like any
-// other.
+// other; unless it is too large to hold, or the budget has no room for it.
 func (a *attempt) plain(resp *http.Response) targets.Outcome {
 	buf := a.proxy.buffers.Get().(*[]byte)
 	defer a.proxy.buffers.Put(buf)
-	var whole []byte // beyond one read
+	defer a.call.Hold.GiveAnswer()
+	var whole *bytebudget.Buffer // beyond one read
 	for {
 		n, err := a.read(resp.Body, *buf)
-		if ended(err) && whole == nil {
-			return a.complete(resp, (*buf)[:n])
+		if whole == nil {
+			if ended(err) {
+				return a.complete(resp, (*buf)[:n])
+			}
+			whole = bytebudget.NewBuffer(a.call.Hold.TakeAnswer, int(max(0, resp.ContentLength)))
 		}
-		whole = append(whole, (*buf)[:n]...)
+		room := whole.Write((*buf)[:n])
 		switch {
-		case ended(err):
-			return a.complete(resp, whole)
-		case err != nil:
+		case err != nil && !ended(err):
 			return a.broken(err)
-		case len(whole) > wholeLimit:
-			return a.overflow(resp, whole, *buf)
+		case !room:
+			return a.overflow(resp, [2][]byte{whole.Bytes(), (*buf)[:n]}, ended(err))
+		case ended(err):
+			return a.complete(resp, whole.Bytes())
+		case len(whole.Bytes()) > wholeLimit:
+			return a.overflow(resp, [2][]byte{whole.Bytes()}, false)
 		}
 	}
 }
@@ -107,8 +114,13 @@ func (a *attempt) tooLate(kind targets.Kind, body []byte) targets.Outcome {
 	return a.outcome(kind)
 }
 
-// overflow passes on an answer that is too large to hold.
-func (a *attempt) overflow(resp *http.Response, head, buf []byte) targets.Outcome {
+// overflow passes on an answer that is too large to hold: what was read of it, and
+// then the rest as it comes, if it has not ended. It is judged by what is held.
+func (a *attempt) overflow(resp *http.Response, read [2][]byte, end bool) targets.Outcome {
+	head := read[0]
+	if len(head) == 0 {
+		head = read[1]
+	}
 	kind, _ := a.meaning(resp, head)
 	if kind != targets.Success && kind != targets.Rejected {
 		return a.refused(kind, a.signals, statusError(resp.StatusCode))
@@ -118,13 +130,26 @@ func (a *attempt) overflow(resp *http.Response, head, buf []byte) targets.Outcom
 	}
 	a.credit(kind == targets.Success)
 	a.commit(resp, resp.ContentLength)
-	if err := a.write(head, true); err != nil {
-		return a.clientGone(err)
+	for _, p := range read {
+		if err := a.write(p, true); err != nil {
+			return a.clientGone(err)
+		}
 	}
+	if end {
+		return a.outcome(kind)
+	}
+	return a.passOn(resp, kind)
+}
+
+// passOn passes the rest of an answer on as it comes.
+func (a *attempt) passOn(resp *http.Response, kind targets.Kind) targets.Outcome {
+	a.call.Hold.GiveAnswer() // the client has it
+	buf := a.proxy.buffers.Get().(*[]byte)
+	defer a.proxy.buffers.Put(buf)
 	for {
-		n, err := a.read(resp.Body, buf)
+		n, err := a.read(resp.Body, *buf)
 		if n > 0 {
-			if werr := a.write(buf[:n], false); werr != nil {
+			if werr := a.write((*buf)[:n], false); werr != nil {
 				return a.clientGone(werr)
 			}
 		}

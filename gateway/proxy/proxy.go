@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/sse"
@@ -53,6 +54,8 @@ type Config struct {
 	// SessionHold is how long the client's upgrade waits for the first message of
 	// its session's backend; 1 s if zero.
 	SessionHold time.Duration
+	// WriteTimeout is how long a client may take to accept one write; 60 s if zero.
+	WriteTimeout time.Duration
 }
 
 // A Proxy serves calls. Its methods may be used by any number of goroutines.
@@ -69,8 +72,8 @@ const (
 	defaultSessionHold = time.Second
 	// readSize is one read of an answer: a TLS record is at most 16 kB.
 	readSize = 16 << 10
-	// writeLimit is how long a client may take to accept one write.
-	writeLimit = 60 * time.Second
+	// defaultWriteTimeout, and what a backend may take for a piece of a session.
+	defaultWriteTimeout = 60 * time.Second
 )
 
 // New returns a proxy. It does no I/O. Close ends its idle connections.
@@ -80,6 +83,9 @@ func New(cfg Config) *Proxy {
 	}
 	if cfg.SessionHold == 0 {
 		cfg.SessionHold = defaultSessionHold
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = defaultWriteTimeout
 	}
 	return &Proxy{
 		cfg:       cfg,
@@ -123,6 +129,8 @@ type Call struct {
 	Tokens int
 	// ListTargets: the result lists the target of each attempt.
 	ListTargets bool
+	// Hold bounds what is held of the answer; nil: without bounds.
+	Hold *bytebudget.Hold
 	// BeforeHeader is called with the answer's header just before it is sent.
 	BeforeHeader func(h http.Header, r *Result)
 }

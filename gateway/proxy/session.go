@@ -153,7 +153,7 @@ type pumping struct {
 func pump(ctx context.Context, from, to *side, how pumping) ending {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stuck := time.AfterFunc(writeLimit, cancel)
+	stuck := time.AfterFunc(defaultWriteTimeout, cancel)
 	defer stuck.Stop()
 	buf := make([]byte, readSize)
 	for {
@@ -183,7 +183,7 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 			if how.over.Err() != nil {
 				return ending{by: from, err: errOver}
 			}
-			stuck.Reset(writeLimit)
+			stuck.Reset(defaultWriteTimeout)
 			last := err != nil
 			if n > 0 {
 				_, err = w.Write(buf[:n])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ var (
 	errMalformed      = errors.New("the stream opened with an event that cannot be read")
 	errEncoded        = errors.New("the stream is compressed, which was not asked for")
 	errEndMissing     = errors.New("the stream ended without its last event")
+	errNoRoom         = errors.New("the budget of held bytes has no room for an event of the answer")
 	errEventMidStream = errors.New("the backend sent an error event in the stream")
 )
 
@@ -94,7 +96,7 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 	r.tail += len(p) - whole
 	r.attempt.credit(r.scanner.Verdict() == sse.Good)
 	if !r.open {
-		r.held = append(r.held, p...)
+		room := r.hold(p)
 		switch r.scanner.Verdict() {
 		case sse.Failed:
 			if o := r.failed(errEventInOpening); o.Kind != targets.Rejected {
@@ -104,7 +106,7 @@ func (r *relay) take(p []byte) (o targets.Outcome, done bool) {
 		case sse.Malformed:
 			return r.attempt.broken(errMalformed), true
 		case sse.Undecided:
-			if len(r.held) < openingBytes && r.scanner.Events() < openingEvents {
+			if room && len(r.held) < openingBytes && r.scanner.Events() < openingEvents {
 				return o, false
 			}
 		case sse.Good:
@@ -120,11 +122,20 @@ func (r *relay) begin() (targets.Outcome, bool) {
 	r.attempt.commit(r.resp, -1)
 	whole := len(r.held) - r.tail
 	err := r.attempt.write(r.held[:whole], true)
-	r.held = append(r.held[:0], r.held[whole:]...)
+	r.attempt.call.Hold.GiveAnswer()
+	r.held = slices.Clone(r.held[whole:])
 	if err != nil {
 		return r.attempt.clientGone(err), true
 	}
 	return targets.Outcome{}, false
+}
+
+// hold keeps a copy of p, and reports whether the budget has room for it. The
+// first read's worth is part of what every request costs.
+func (r *relay) hold(p []byte) bool {
+	room := len(r.held)+len(p) <= readSize || r.attempt.call.Hold.TakeAnswer(int64(len(p)))
+	r.held = append(r.held, p...)
+	return room
 }
 
 // pass writes the whole events of p, with what was held before them.
@@ -133,13 +144,16 @@ func (r *relay) pass(p []byte, whole int) (targets.Outcome, bool) {
 	if len(r.held) > 0 && whole > 0 {
 		out = append(r.held, out...)
 		r.held = nil
+		r.attempt.call.Hold.GiveAnswer()
 	}
-	r.held = append(r.held, p[whole:]...)
 	if r.err == nil && len(out) > 0 {
 		r.err = r.attempt.write(out, true)
 	}
 	if r.err != nil {
 		return r.attempt.clientGone(r.err), true
+	}
+	if rest := p[whole:]; len(rest) > 0 && !r.hold(rest) && len(r.held) > openingBytes {
+		return r.fail(errNoRoom), true
 	}
 	return targets.Outcome{}, false
 }
@@ -180,6 +194,7 @@ func (r *relay) close() {
 	defer r.mu.Unlock()
 	r.closed = true
 	r.quiet.Stop()
+	r.attempt.call.Hold.GiveAnswer()
 }
 
 // end handles the end of the backend's bytes.
@@ -239,6 +254,8 @@ func (r *relay) fail(err error) targets.Outcome {
 		_ = a.write(r.scanner.ErrorFrame(told.Code, told.Message), true)
 	case a.draining():
 		_ = a.write(r.scanner.ErrorFrame("draining", "The gateway is stopping before the answer was complete."), true)
+	case o.Kind == targets.LocalFault:
+		_ = a.write(r.scanner.ErrorFrame("overloaded", "The gateway has no room for the rest of the answer."), true)
 	case o.Kind == targets.OutOfTime:
 		_ = a.write(r.scanner.ErrorFrame("upstream_timeout", "The time for this request was up before the answer was complete."), true)
 	case errors.Is(context.Cause(a.ctx), errStalled):

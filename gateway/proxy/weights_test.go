@@ -53,7 +53,7 @@ func TestWeightsRuleWhereTheHeavyTargetIsSlower(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, registry: targets.New(), snapshot: snapshot, results: make(chan proxy.Result, 10)}
+	r := &rig{t: t, registry: targets.New("swedencentral"), snapshot: snapshot, results: make(chan proxy.Result, 10)}
 	r.proxy = proxy.New(proxy.Config{
 		Boundary: "eu", Region: "swedencentral", Registry: r.registry, Credentials: secrets{&r.rejected}, UserAgent: "t",
 	})

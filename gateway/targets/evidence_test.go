@@ -158,7 +158,7 @@ clients: [{name: p, keys: [{sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483
 				text += "onModelMismatch: " + c.mode + "\n"
 			}
 			snapshot := compile(t, text)
-			r := New()
+			r := New("")
 			r.Advance(snapshot)
 			route, _ := snapshot.Route("chat")
 			stamp, _ := snapshot.Stamp("swedencentral")

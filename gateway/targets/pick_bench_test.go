@@ -39,7 +39,7 @@ func BenchmarkNext(b *testing.B) {
 	for _, n := range []int{2, 8, 1000} {
 		for _, out := range []float64{0, 0.5, 0.95} {
 			b.Run(fmt.Sprintf("targets=%d/gated=%.0f%%", n, out*100), func(b *testing.B) {
-				r, route := New(), testRoute()
+				r, route := New(""), testRoute()
 				r.addPlan(route, here, tiersOf(n))
 				now := time.Now()
 				rng := rand.New(rand.NewPCG(1, 2))
@@ -64,7 +64,7 @@ func BenchmarkNext(b *testing.B) {
 }
 
 func BenchmarkNextParallel(b *testing.B) {
-	r, route := New(), testRoute()
+	r, route := New(""), testRoute()
 	r.addPlan(route, here, tiersOf(8))
 	now := time.Now()
 	req := Request{Route: route, Region: here, Client: "payroll", Stateless: true}

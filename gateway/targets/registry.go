@@ -16,8 +16,9 @@ import (
 // A Registry holds the state of every target. It is safe for concurrent use;
 // requests share no lock but that of the target they are about to use.
 type Registry struct {
-	base time.Time    // origin of the times that are kept as nanoseconds
-	seed maphash.Seed // for the names of clients
+	region geo.RegionID // of this gateway: plans of its stamp are made ahead
+	base   time.Time    // origin of the times that are kept as nanoseconds
+	seed   maphash.Seed // for the names of clients
 
 	view   atomic.Pointer[view]
 	drains atomic.Pointer[drains]
@@ -39,12 +40,13 @@ type Registry struct {
 type view struct {
 	states  map[policy.Key]*state
 	plans   map[planKey]*plan
+	before  map[planKey]*plan         // of the snapshot before: requests still hold it
 	budgets map[string]*budget.Budget // by the route's name
 }
 
-// New returns a registry that knows no target.
-func New() *Registry {
-	r := &Registry{base: time.Now(), seed: maphash.MakeSeed()}
+// New returns a registry that knows no target, for a gateway in the region.
+func New(region geo.RegionID) *Registry {
+	r := &Registry{region: region, base: time.Now(), seed: maphash.MakeSeed()}
 	r.view.Store(&view{
 		states:  make(map[policy.Key]*state),
 		plans:   make(map[planKey]*plan),
@@ -54,16 +56,18 @@ func New() *Registry {
 	return r
 }
 
-// Advance makes state for the targets of a new snapshot, and drops the state of
-// those that it no longer names. Requests that began under the old one end as
-// they began. A deployment that was missing gets another chance.
+// Advance makes state for the targets of a new snapshot and the plans of its
+// routes, so that no request makes one, and drops the state of targets that it no
+// longer names. Requests that began under the old one end as they began. A
+// deployment that was missing gets another chance.
 func (r *Registry) Advance(s *policy.Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old, now := r.view.Load(), time.Now()
 	next := &view{
 		states:  make(map[policy.Key]*state),
-		plans:   make(map[planKey]*plan), // made again as requests come
+		plans:   make(map[planKey]*plan),
+		before:  old.plans,
 		budgets: make(map[string]*budget.Budget),
 	}
 	for t := range s.Targets() {
@@ -80,6 +84,9 @@ func (r *Registry) Advance(s *policy.Snapshot) {
 			b = new(budget.Budget)
 		}
 		next.budgets[route.Name] = b
+		if r.region != "" {
+			next.plans[planKey{route, r.region}] = r.newPlan(next, route, route.Tiers(r.region))
+		}
 	}
 	r.view.Store(next)
 	r.stir()
@@ -117,14 +124,21 @@ type tier struct {
 	claimed []atomic.Int64
 }
 
-// plan returns the route's plan for a region, and makes it on first use.
+// plan returns the route's plan for a region. Those of this gateway's region were
+// made when the policy came into force; others are made on first use.
 func (r *Registry) plan(route *policy.CompiledRoute, region geo.RegionID) *plan {
-	if p := r.view.Load().plans[planKey{route, region}]; p != nil {
+	v, key := r.view.Load(), planKey{route, region}
+	if p := v.plans[key]; p != nil {
+		return p
+	}
+	if p := v.before[key]; p != nil {
 		return p
 	}
 	return r.addPlan(route, region, route.Tiers(region))
 }
 
+// addPlan makes a plan that Advance did not. It copies all that is known, so it is
+// for what is rare: another region's plan, and requests of a snapshot long gone.
 func (r *Registry) addPlan(route *policy.CompiledRoute, region geo.RegionID, tiers []policy.CompiledTier) *plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,19 +147,26 @@ func (r *Registry) addPlan(route *policy.CompiledRoute, region geo.RegionID, tie
 	if p := old.plans[key]; p != nil {
 		return p
 	}
-	next := &view{states: maps.Clone(old.states), plans: maps.Clone(old.plans), budgets: maps.Clone(old.budgets)}
-	p := &plan{route: route, budget: next.budgets[route.Name]}
+	next := &view{states: maps.Clone(old.states), plans: maps.Clone(old.plans), before: old.before, budgets: maps.Clone(old.budgets)}
+	p := r.newPlan(next, route, tiers)
+	next.plans[key] = p
+	r.view.Store(next)
+	return p
+}
+
+// newPlan makes a plan with the states and budgets of a view that nobody else
+// sees yet.
+func (r *Registry) newPlan(v *view, route *policy.CompiledRoute, tiers []policy.CompiledTier) *plan {
+	p := &plan{route: route, budget: v.budgets[route.Name]}
 	if p.budget == nil {
 		p.budget = new(budget.Budget)
-		next.budgets[route.Name] = p.budget
+		v.budgets[route.Name] = p.budget
 	}
 	seen := make(map[*state]bool)
 	for _, t := range tiers {
-		p.tiers = append(p.tiers, r.newTier(next.states, t, seen))
+		p.tiers = append(p.tiers, r.newTier(v.states, t, seen))
 	}
 	p.count = len(seen)
-	next.plans[key] = p
-	r.view.Store(next)
 	return p
 }
 

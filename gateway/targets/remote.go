@@ -248,6 +248,9 @@ func (p *plan) doubt(at int64) bool {
 			t.claimed[j].Store(never)
 		}
 	}
+	if len(found) == 0 {
+		return false
+	}
 	slices.SortStableFunc(found, func(a, b suspicion) int {
 		return cmp.Or(cmp.Compare(b.peers, a.peers), compareKeys(a.st.key, b.st.key))
 	})
@@ -264,7 +267,7 @@ func (p *plan) doubt(at int64) bool {
 		}
 		t.claimed[s.index].Store(s.gated)
 	}
-	return len(found) > 0
+	return true
 }
 
 // suspicion returns what others say of the target.

@@ -498,7 +498,7 @@ func TestSelectionInvariants(t *testing.T) {
 				inside[target] = true
 			}
 		}
-		reg, route, now := New(), testRoute(), time.Now()
+		reg, route, now := New(""), testRoute(), time.Now()
 		reg.addPlan(route, here, tiers)
 		stamp := &policy.StampRules{FallbackOn: rapid.SampledFrom([]policy.FallbackOn{
 			"", policy.FallbackOnFailure, policy.FallbackOnThrottling,

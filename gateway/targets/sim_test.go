@@ -88,7 +88,7 @@ func lognormal(rng *rand.Rand) time.Duration {
 func newSim(seed uint64, l law, tiers []policy.CompiledTier) *sim {
 	s := &sim{
 		law: l, look: 10 * time.Millisecond,
-		reg: New(), route: testRoute(), rng: rand.New(rand.NewPCG(seed, 99)),
+		reg: New(""), route: testRoute(), rng: rand.New(rand.NewPCG(seed, 99)),
 		now: time.Now(), targets: make(map[*policy.Target]int),
 		served: make(map[string]int), failed: make(map[string]int), verdicts: make(map[bool]int),
 	}

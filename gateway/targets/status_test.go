@@ -156,7 +156,7 @@ func TestStateSurvivesAChangeOfPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := compile(t, string(source)), compile(t, strings.ReplaceAll(string(source), "gone", "other"))
-	r := New()
+	r := New("")
 	r.Advance(first)
 	now := time.Now()
 	targets := slices.Collect(first.Targets())
@@ -210,7 +210,7 @@ func TestStateSurvivesAChangeOfPolicy(t *testing.T) {
 	}
 }
 
-func compile(t *testing.T, source string) *policy.Snapshot {
+func compile(t testing.TB, source string) *policy.Snapshot {
 	t.Helper()
 	doc, err := policy.Decode([]byte(source))
 	if err != nil {

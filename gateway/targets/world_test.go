@@ -23,7 +23,7 @@ type world struct {
 func newWorld(t *testing.T, counts ...int) *world {
 	t.Helper()
 	w := &world{
-		t: t, reg: New(), route: testRoute(), tiers: tiersOf(counts...), now: time.Now(),
+		t: t, reg: New(""), route: testRoute(), tiers: tiersOf(counts...), now: time.Now(),
 		stamp: &policy.StampRules{Region: here}, rng: rand.New(rand.NewPCG(3, 4)),
 	}
 	w.reg.addPlan(w.route, here, w.tiers)
@@ -35,7 +35,7 @@ func (w *world) passive(from int) *world {
 	for i := from; i < len(w.tiers); i++ {
 		w.tiers[i].Passive = true
 	}
-	w.reg = New()
+	w.reg = New("")
 	w.reg.addPlan(w.route, here, w.tiers)
 	return w
 }

@@ -157,7 +157,7 @@ func pure() []string {
 	return []string{
 		"geo", "controlplane/policy",
 		"gateway/pick", "gateway/breaker", "gateway/budget", "gateway/throttle", "gateway/targets",
-		"gateway/operation", "gateway/sse", "gateway/answer",
+		"gateway/operation", "gateway/sse", "gateway/answer", "gateway/bytebudget",
 	}
 }
 

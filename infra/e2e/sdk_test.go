@@ -13,6 +13,7 @@ import (
 	"github.com/openai/openai-go/v3/azure"
 	"github.com/openai/openai-go/v3/option"
 
+	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/infra/e2e"
 )
 
@@ -52,13 +53,12 @@ func transport(t *testing.T, s *e2e.Stack) []option.RequestOption {
 }
 
 func TestOfficialGoSDK(t *testing.T) {
-	for _, secured := range []bool{false, true} {
-		name := "plain"
-		if secured {
-			name = "over TLS"
-		}
-		t.Run(name, func(t *testing.T) {
-			s := e2e.Start(t, e2e.Options{TLS: secured})
+	for _, tt := range []struct {
+		name           string
+		secured, http2 bool
+	}{{"plain", false, false}, {"over TLS", true, false}, {"over HTTP/2", true, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := e2e.Start(t, e2e.Options{TLS: tt.secured, Configure: func(c *gateway.Config) { c.HTTP2 = tt.http2 }})
 			for name, client := range map[string]openai.Client{
 				"azure options": azureClient(t, s, s.Gateways[0]), "v1 base URL": v1Client(t, s, s.Gateways[0]),
 			} {

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -147,14 +145,8 @@ func TestRealtimeSession(t *testing.T) {
 // A gateway that speaks HTTP/2 serves sessions, too: a client that wants an
 // upgrade agrees on HTTP/1.1.
 func TestRealtimeSessionOverTLS(t *testing.T) {
-	s := e2e.Start(t, e2e.Options{Edit: withRealtime, TLS: true})
-	text, err := os.ReadFile(s.CAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(text)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	s := e2e.Start(t, e2e.Options{Edit: withRealtime, TLS: true, Configure: func(c *gateway.Config) { c.HTTP2 = true }})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots(t, s)}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	c, _, err := websocket.Dial(limited(t), s.Gateways[0].URL+v1Session, &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: http.Header{"Authorization": {"Bearer " + s.Key}},

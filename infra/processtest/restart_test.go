@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/infra/e2e"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
@@ -35,7 +36,7 @@ func TestP9RollingRestart(t *testing.T) {
 func restartAll(t *testing.T, tls bool) *load {
 	const tokens = 60
 	s := startStamp(t, stampOptions{
-		Options: e2e.Options{Gateways: 3, TLS: tls, Latency: azuresim.Latency{PerToken: 25 * time.Millisecond, Tokens: tokens}},
+		Options: e2e.Options{Gateways: 3, TLS: tls, Configure: func(c *gateway.Config) { c.HTTP2 = tls }, Latency: azuresim.Latency{PerToken: 25 * time.Millisecond, Tokens: tokens}},
 		notice:  time.Second, timeout: 30 * time.Second,
 	})
 	b := startBalancer(t, s.processes)

@@ -24,24 +24,33 @@ func StdLog(to zerolog.Logger) *log.Logger {
 // TakeStandardLog sends what libraries write to the standard library's default
 // logger into ours. It changes that global, so only a command's main may call
 // it. It matters: net/http's transport reports there, in the backend's own
-// words, an answer that came without a request.
+// words, an answer that came without a request. Nobody knows who else writes
+// there, and what: a line that is not net/http's is only counted as one.
 func TakeStandardLog(to zerolog.Logger) {
 	log.SetFlags(0)
 	log.SetPrefix("")
-	log.SetOutput(&stdWriter{log: to, scrub: newScrubber()})
+	log.SetOutput(&stdWriter{log: to, scrub: newScrubber(), onlyHTTP: true})
 }
 
 // stdWriter gets one message a call, as log.Logger promises.
 type stdWriter struct {
-	log   zerolog.Logger
-	scrub scrubber
+	log      zerolog.Logger
+	scrub    scrubber
+	onlyHTTP bool // other libraries' lines are withheld
 }
+
+// withheld stands for a line whose writer is not known.
+const withheld = "a library wrote a line to the standard log, which is withheld"
 
 // Write implements io.Writer.
 func (w *stdWriter) Write(p []byte) (int, error) {
 	level, text := splitLevel(strings.TrimSpace(string(p)))
-	if w.log.GetLevel() <= level {
-		w.log.WithLevel(level).Msg(w.scrub.clean(text))
+	switch {
+	case w.log.GetLevel() > level:
+	case w.onlyHTTP && !fromHTTP(text):
+		w.log.WithLevel(level).Int("bytes", len(p)).Msg(withheld)
+	default:
+		w.log.WithLevel(level).Msg(w.scrub.line(text))
 	}
 	return len(p), nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	stdlog "log"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -128,6 +130,55 @@ func TestForeignLinesCarryNoCredential(t *testing.T) {
 			t.Errorf("%d bytes of a foreign line", len(msg))
 		}
 	}
+}
+
+// What a peer sent stands in no line of the libraries that speak with it, nor in
+// one of a library that nobody expected.
+func TestNothingOfAPeerIsInAForeignLine(t *testing.T) {
+	const plain = "canary-4f2a9c"
+	for _, in := range []string{
+		`Unsolicited response received on idle HTTP channel starting with "HTTP/1.1 400 ` + plain + `\"` + plain + `"; err=` + plain,
+		`http: TLS handshake error from 127.0.0.1:4: tls: client requested unsupported application protocols (["` + plain + `" "x"])`,
+		`http2: server: error reading preface from client 127.0.0.1:4: bogus greeting "` + plain + `"`,
+		`[ERR] memberlist: discarding packet with unacceptable label "` + plain + `": from=127.0.0.1:4`,
+		`ignoring invalid trailer "` + plain + `"`,
+	} {
+		var buf bytes.Buffer
+		to := telemetry.NewLogger(&buf, zerolog.TraceLevel, "")
+		telemetry.StdLog(to).Print(in)
+		takeStandardLog(t, to)
+		stdlog.Print(in)
+		stdlog.Print(plain)
+		stdlog.Printf("some library: %v", plain)
+		if n := len(lines(t, &buf)); n != 4 || strings.Contains(buf.String(), plain) {
+			t.Errorf("%q became %d lines:\n%s", in, n, buf.String())
+		}
+	}
+}
+
+// An error may quote what another machine answered, in either kind of quotes.
+func TestAForeignErrorIsWordedWithoutItsQuotes(t *testing.T) {
+	const plain = "canary-4f2a9c"
+	err := fmt.Errorf("dial 127.0.0.1:1: %w", errors.New("unexpected status 502; data: \""+plain+"\\\""+plain+"\"; cannot unmarshal `"+plain+"` into x; api-key: "+plain+"; \""+plain))
+	got := telemetry.Foreign(err).Error()
+	if strings.Contains(got, plain) || !strings.Contains(got, "dial 127.0.0.1:1: unexpected status 502") {
+		t.Errorf("it became %s", got)
+	}
+	if telemetry.Foreign(nil) != nil {
+		t.Error("nothing became an error")
+	}
+}
+
+// takeStandardLog takes the process's logger until the test's end.
+func takeStandardLog(t *testing.T, to zerolog.Logger) {
+	t.Helper()
+	flags, prefix, out := stdlog.Flags(), stdlog.Prefix(), stdlog.Writer()
+	t.Cleanup(func() {
+		stdlog.SetFlags(flags)
+		stdlog.SetPrefix(prefix)
+		stdlog.SetOutput(out)
+	})
+	telemetry.TakeStandardLog(to)
 }
 
 func TestZapFieldsBecomeOurs(t *testing.T) {

@@ -1,0 +1,165 @@
+package edge
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/stampgate/stampgate/gateway/bytebudget"
+)
+
+// A Bound is what a connection was refused by. The set is closed: it is a label.
+type Bound string
+
+// The bounds of connections.
+const (
+	InTotal   Bound = "total"
+	PerSource Bound = "source"
+)
+
+// Bounds are all that can refuse a connection.
+func Bounds() []Bound { return []Bound{InTotal, PerSource} }
+
+// sendBuffer is what the kernel keeps of answers that a peer has not taken, in
+// bytes; Linux takes twice as much. By itself it would keep up to 4 MB for each
+// connection, past every bound of ours. 256 kB carry 20 Mbit/s over 100 ms.
+const sendBuffer = 128 << 10
+
+// Limits bound the connections of a listener.
+type Limits struct {
+	Total     int // open at a time
+	PerSource int // of them, from one address: IPv6 by its /64, which one host owns
+	// Unsent is how many bytes of answers a connection may leave unread in the
+	// gateway, beside one buffer for each request.
+	Unsent int64
+	Write  time.Duration // for one write
+	// Refused, if set, is told of each connection that is closed at once.
+	Refused func(Bound)
+}
+
+// A Listener accepts connections within its limits. One that is over them is
+// closed at once: its peer sees that, where one in the backlog would wait unseen.
+type Listener struct {
+	net.Listener
+
+	limits  Limits
+	open    atomic.Int64
+	sources *Counter[netip.Prefix]
+}
+
+// Listen bounds the connections of l.
+func Listen(l net.Listener, limits Limits) *Listener {
+	return &Listener{Listener: l, limits: limits, sources: NewCounter[netip.Prefix](limits.PerSource)}
+}
+
+// Open is how many connections there are now.
+func (l *Listener) Open() int { return int(l.open.Load()) }
+
+// Accept implements net.Listener.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		from := source(c.RemoteAddr())
+		bound, ok := l.enter(from)
+		if ok {
+			if tcp, ok := innermost(c).(*net.TCPConn); ok {
+				_ = tcp.SetWriteBuffer(sendBuffer) // the kernel's own choice does as well, at a price
+			}
+			return &conn{Conn: c, listener: l, source: from, unsent: bytebudget.NewAccount(l.limits.Unsent)}, nil
+		}
+		_ = c.Close() // it was never used
+		if l.limits.Refused != nil {
+			l.limits.Refused(bound)
+		}
+	}
+}
+
+// innermost is the connection below whatever another listener has put around it.
+func innermost(c net.Conn) net.Conn {
+	for {
+		around, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = around.NetConn()
+	}
+}
+
+func (l *Listener) enter(from netip.Prefix) (Bound, bool) {
+	if l.open.Add(1) > int64(l.limits.Total) {
+		l.open.Add(-1)
+		return InTotal, false
+	}
+	if !l.sources.Enter(from) {
+		l.open.Add(-1)
+		return PerSource, false
+	}
+	return "", true
+}
+
+func (l *Listener) leave(from netip.Prefix) {
+	l.sources.Leave(from)
+	l.open.Add(-1)
+}
+
+// source is what stands for one host. Connections without an address, as in
+// tests, share one.
+func source(a net.Addr) netip.Prefix {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// A conn is a connection that counts until it is closed, and whose every write has
+// a deadline: what a handler sets for its answer does not cover what the server
+// itself writes.
+type conn struct {
+	net.Conn
+
+	listener *Listener
+	source   netip.Prefix
+	unsent   *bytebudget.Account
+	closed   atomic.Bool
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.listener.limits.Write)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// NetConn returns the connection underneath.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite ends the sending half, so that net/http can let a last answer arrive.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.listener.leave(c.source)
+	}
+	return c.Conn.Close()
+}
