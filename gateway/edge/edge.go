@@ -65,6 +65,7 @@ func NewServer(h http.Handler, t Timeouts, http2 bool) *http.Server {
 			SendPingTimeout: pingAfter, PingTimeout: pingAnsweredWith, WriteByteTimeout: t.Write,
 		},
 		ConnContext: withConn,
+		ConnState:   noteState,
 		// OPTIONS * would be answered past the handler, once its body is read.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -74,13 +75,27 @@ type connKey struct{}
 
 // withConn gives the connection to its requests.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	if secured, ok := c.(*tls.Conn); ok {
-		c = secured.NetConn()
-	}
-	if own, ok := c.(*conn); ok {
+	if own := ours(c); own != nil {
 		return context.WithValue(ctx, connKey{}, own)
 	}
 	return ctx
+}
+
+// ours is the listener's own connection under what a server has of it; nil if the
+// listener is another's.
+func ours(c net.Conn) *conn {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	own, _ := c.(*conn)
+	return own
+}
+
+// noteState keeps the listener informed of who idles.
+func noteState(c net.Conn, state http.ConnState) {
+	if own := ours(c); own != nil {
+		own.setIdle(state == http.StateIdle)
+	}
 }
 
 // Unsent returns what bounds the answers that the request's connection has not

@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"container/list"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,14 +40,19 @@ type Limits struct {
 	Refused func(Bound)
 }
 
-// A Listener accepts connections within its limits. One that is over them is
-// closed at once: its peer sees that, where one in the backlog would wait unseen.
+// A Listener accepts connections within its limits. For one that is over them the
+// connection that idles longest is closed, so that nobody keeps others out by
+// connections that ask nothing; if none idles, it is closed itself, at once: its
+// peer sees that, where one in the backlog would wait unseen.
 type Listener struct {
 	net.Listener
 
 	limits  Limits
 	open    atomic.Int64
 	sources *Counter[netip.Prefix]
+
+	mu   sync.Mutex // guards idle, and the place in it of each connection
+	idle list.List  // of *conn, the longest idle first
 }
 
 // Listen bounds the connections of l.
@@ -65,6 +72,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		from := source(c.RemoteAddr())
 		bound, ok := l.enter(from)
+		if !ok && l.makeRoom(bound, from) {
+			bound, ok = l.enter(from)
+		}
 		if ok {
 			if tcp, ok := innermost(c).(*net.TCPConn); ok {
 				_ = tcp.SetWriteBuffer(sendBuffer) // the kernel's own choice does as well, at a price
@@ -101,6 +111,24 @@ func (l *Listener) enter(from netip.Prefix) (Bound, bool) {
 	return "", true
 }
 
+// makeRoom closes the connection that idles longest, of those that the bound is
+// about, and reports whether there was one.
+func (l *Listener) makeRoom(bound Bound, from netip.Prefix) bool {
+	l.mu.Lock()
+	var found *conn
+	for e := l.idle.Front(); e != nil && found == nil; e = e.Next() {
+		if c, ok := e.Value.(*conn); ok && (bound == InTotal || c.source == from) {
+			found = c
+		}
+	}
+	l.mu.Unlock()
+	if found == nil {
+		return false
+	}
+	_ = found.Close() // it idles: nobody waits for what it says
+	return true
+}
+
 func (l *Listener) leave(from netip.Prefix) {
 	l.sources.Leave(from)
 	l.open.Add(-1)
@@ -135,6 +163,21 @@ type conn struct {
 	source   netip.Prefix
 	unsent   *bytebudget.Account
 	closed   atomic.Bool
+	place    *list.Element // among those that idle; nil: it does not
+}
+
+// setIdle notes that the connection waits for a request, or does not any more.
+func (c *conn) setIdle(idle bool) {
+	l := c.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case idle && c.place == nil && !c.closed.Load():
+		c.place = l.idle.PushBack(c)
+	case !idle && c.place != nil:
+		l.idle.Remove(c.place)
+		c.place = nil
+	}
 }
 
 // Write implements net.Conn.
@@ -159,6 +202,7 @@ func (c *conn) CloseWrite() error {
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
+		c.setIdle(false)
 		c.listener.leave(c.source)
 	}
 	return c.Conn.Close()

@@ -151,8 +151,9 @@ func TestAClientThatNeverReadsIsClosed(t *testing.T) {
 	}
 }
 
-// Connections are bounded in total and for each source; what is over is closed
-// at once and counted, and a place that became free is given again.
+// Connections are bounded in total and for each source. One that idles makes room;
+// if all are in use, what is over is closed at once and counted, and a place that
+// became free is given again.
 func TestConnectionsAreBounded(t *testing.T) {
 	for _, tt := range []struct {
 		bound  string
@@ -165,7 +166,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 			s := e2e.Start(t, e2e.Options{Configure: func(c *gateway.Config) { c.Limits = tt.limits }})
 			g := s.Gateways[0]
 			served := func() net.Conn {
-				c := dial(t, g.URL)
+				c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				_ = c.SetDeadline(time.Now().Add(e2e.Limit))
 				_, _ = io.WriteString(c, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
 				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 				if err != nil {
@@ -182,13 +188,26 @@ func TestConnectionsAreBounded(t *testing.T) {
 				}
 				open = append(open, c)
 			}
+			s.Await("a sixth has the place of one that idles", func() bool { c := served(); open = append(open, c); return c != nil })
+			idle := open[len(open)-5:]
+			if _, err := io.ReadAll(open[0]); err != nil {
+				t.Errorf("the connection that idled longest stands: %v", err)
+			}
+			for _, c := range idle { // from now on each is in the middle of a request
+				_, _ = io.WriteString(c, "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\napi-key: "+s.Key+"\r\nContent-Length: 100\r\n\r\n")
+			}
+			s.Await("all are in use", func() bool { return s.Status(g).InFlight == len(idle) })
+			before := metric(t, s, g, `stampgate_connections_refused_total{bound="`+tt.bound+`"}`)
 			if served() != nil {
-				t.Error("a sixth connection is served")
+				t.Error("a connection more is served")
 			}
-			if n := metric(t, s, g, `stampgate_connections_refused_total{bound="`+tt.bound+`"}`); n != 1 {
-				t.Errorf("%v refusals counted, want 1", n)
+			open = idle
+			if n := metric(t, s, g, `stampgate_connections_refused_total{bound="`+tt.bound+`"}`); n <= before {
+				t.Errorf("%v refusals counted, %v before", n, before)
 			}
-			_ = open[0].Close()
+			for _, c := range open {
+				_ = c.Close()
+			}
 			s.Await("the free place is given again", func() bool { return served() != nil })
 		})
 	}
