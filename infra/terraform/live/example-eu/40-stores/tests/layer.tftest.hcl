@@ -1,0 +1,34 @@
+mock_provider "azurerm" {}
+
+run "example" {
+  command = plan
+  assert {
+    condition     = join(" ", output.etcd_endpoints) == "https://10.10.0.36:2379 https://10.10.0.37:2379 https://10.10.0.38:2379"
+    error_message = "etcd's addresses follow from the layout"
+  }
+  assert {
+    condition     = length(azurerm_virtual_network_peering.mesh) == 2
+    error_message = "both ways between both regions"
+  }
+}
+
+run "an_address_that_azure_keeps_refused" {
+  command = plan
+  variables {
+    etcd_members = {
+      e1 = { location = "swedencentral", zone = "1", host = 3 }
+      e2 = { location = "swedencentral", zone = "2", host = 5 }
+      e3 = { location = "swedencentral", zone = "3", host = 6 }
+    }
+  }
+  expect_failures = [var.etcd_members]
+}
+
+run "a_home_outside_refused" {
+  command = plan
+  variables {
+    boundary = { name = "eu", countries = ["FR"], locations = ["francecentral"] }
+    layout   = { francecentral = { short = "frc", address_space = "10.20.0.0/24" } }
+  }
+  expect_failures = [azurerm_resource_group.this]
+}
