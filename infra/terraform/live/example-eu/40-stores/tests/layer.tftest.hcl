@@ -32,3 +32,20 @@ run "a_home_outside_refused" {
   }
   expect_failures = [azurerm_resource_group.this]
 }
+
+run "a_region_outside_refused" {
+  command = plan
+  variables { layout = { eastus = { short = "use", address_space = "10.30.0.0/24" } } }
+  expect_failures = [var.layout]
+}
+
+run "a_fallback_beyond_the_layout_refused" {
+  command = plan
+  variables {
+    layout = {
+      swedencentral = { short = "swc", address_space = "10.10.0.0/24", fallback = ["norwayeast"] }
+      francecentral = { short = "frc", address_space = "10.20.0.0/24" }
+    }
+  }
+  expect_failures = [var.layout]
+}
