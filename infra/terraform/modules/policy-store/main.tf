@@ -142,11 +142,11 @@ locals {
     write_files = [
       { path = "/etc/etcd/etcd.yaml", permissions = "0644", content = yamlencode(local.etcd[name]) },
       { path = "/etc/stampgate/controlplane.yaml", permissions = "0644", content = yamlencode(local.controlplane) },
-      { path = "/etc/stampgate/azure.env", permissions = "0644", content = "STAMPGATE_VAULT=${var.key_vault_uri}\nSTAMPGATE_IDENTITY=${var.identity.client_id}\nSTAMPGATE_SNAPSHOTS=https://${var.snapshots.account_name}.blob.core.windows.net/etcd\nSTAMPGATE_ETCD=https://${m.private_ip_address}:2379\n" },
+      { path = "/etc/stampgate/azure.env", permissions = "0644", content = "STAMPGATE_VAULT=${var.key_vault_uri}\nSTAMPGATE_IDENTITY=${var.identity.client_id}\nSTAMPGATE_SECRETS=\"tls-crt tls-key admin-token signing-key etcd-ca-crt etcd-crt etcd-key\"\nSTAMPGATE_SNAPSHOTS=https://${var.snapshots.account_name}.blob.core.windows.net/etcd\nSTAMPGATE_ETCD=https://${m.private_ip_address}:2379\n" },
     ]
     runcmd = [
       ["systemctl", "daemon-reload"],
-      ["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate-etcd.service", "stampgate-controlplane.service", "stampgate-snapshot.timer"],
+      ["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate-secrets.timer", "stampgate-etcd.service", "stampgate-controlplane.service", "stampgate-snapshot.timer"],
     ]
   })]) }
 }

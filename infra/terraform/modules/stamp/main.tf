@@ -40,7 +40,7 @@ locals {
   cloud_init = join("\n", ["#cloud-config", yamlencode({
     write_files = concat([
       { path = "/etc/stampgate/gateway.yaml", permissions = "0644", content = yamlencode(local.gateway) },
-      { path = "/etc/stampgate/azure.env", permissions = "0644", content = "STAMPGATE_VAULT=${var.key_vault_uri}\nSTAMPGATE_IDENTITY=${var.identity.client_id}\n" },
+      { path = "/etc/stampgate/azure.env", permissions = "0644", content = "STAMPGATE_VAULT=${var.key_vault_uri}\nSTAMPGATE_IDENTITY=${var.identity.client_id}\nSTAMPGATE_SECRETS=\"tls-crt tls-key admin-token gossip-keys etcd-ca-crt etcd-crt etcd-key\"\n" },
       # Longer than the drain, so that systemd never cuts a stream that may still end.
       { path = "/etc/systemd/system/stampgate.service.d/drain.conf", permissions = "0644", content = "[Service]\nTimeoutStopSec=${var.drain_seconds.notice + var.drain_seconds.timeout + 30}s\n" },
       ], var.metrics_ingestion_url == "" ? [] : [
@@ -52,8 +52,8 @@ locals {
     ])
     runcmd = [
       ["systemctl", "daemon-reload"],
-      ["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate.service", "stampgate-goodbye.service"],
-      ["systemctl", "enable", "--now", var.metrics_ingestion_url == "" ? "stampgate.service" : "stampgate-metrics.service"],
+      concat(["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate-secrets.timer", "stampgate.service", "stampgate-goodbye.service"],
+      var.metrics_ingestion_url == "" ? [] : ["stampgate-metrics.service"]),
     ]
   })])
 }

@@ -27,7 +27,7 @@ run "strict" {
 
 run "a_region_without_a_stamp_refused" {
   command = plan
-  variables { stamps = { swedencentral = { private_link_service_id = "/subscriptions/s/p" } } }
+  variables { stamps = { swedencentral = { private_link_service_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/privateLinkServices/p" } } }
   expect_failures = [var.stamps]
 }
 

@@ -6,8 +6,8 @@ variables {
   location            = "swedencentral"
   boundary            = { locations = ["swedencentral"] }
   tenant_id           = "aaaaaaaa-0000-0000-0000-000000000000"
-  delegated_subnet_id = "/subscriptions/s/database"
-  virtual_network_ids = { swedencentral = "/subscriptions/s/vnet" }
+  delegated_subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-database"
+  virtual_network_ids = { swedencentral = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v" }
   administrators      = { stampgate-operators = { object_id = "55555555-5555-5555-5555-555555555555", principal_type = "Group" } }
 }
 

@@ -4,14 +4,14 @@ variables {
   name     = "sgeu-etcd"
   boundary = { name = "eu", locations = ["swedencentral", "francecentral"] }
   members = {
-    e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-    e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.37" }
-    e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.38" }
+    e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+    e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.37" }
+    e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.38" }
   }
   image_id             = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/store/versions/1.0.0"
   identity             = { id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i", client_id = "33333333-2222-2222-2222-222222222222", principal_id = "22222222-2222-2222-2222-222222222222" }
   key_vault_uri        = "https://kv-sgeu-store.vault.azure.net/"
-  snapshots            = { account_name = "stsgeusnap", resource_group_name = "rg", location = "swedencentral", subnet_id = "/subscriptions/s/platform", private_dns_zone_id = "/subscriptions/s/zone" }
+  snapshots            = { account_name = "stsgeusnap", resource_group_name = "rg", location = "swedencentral", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-platform", private_dns_zone_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/privateDnsZones/privatelink.example.net" }
   admin_ssh_public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ops"
 }
 
@@ -43,11 +43,11 @@ run "five_over_two_regions_have_slower_timers" {
   command = plan
   variables {
     members = {
-      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.37" }
-      e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.38" }
-      f1 = { resource_group_name = "rg", location = "francecentral", zone = "1", subnet_id = "/subscriptions/s/policy2", private_ip_address = "10.20.0.36" }
-      f2 = { resource_group_name = "rg", location = "francecentral", zone = "2", subnet_id = "/subscriptions/s/policy2", private_ip_address = "10.20.0.37" }
+      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.37" }
+      e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.38" }
+      f1 = { resource_group_name = "rg", location = "francecentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy2", private_ip_address = "10.20.0.36" }
+      f2 = { resource_group_name = "rg", location = "francecentral", zone = "2", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy2", private_ip_address = "10.20.0.37" }
     }
   }
   assert {
@@ -60,8 +60,8 @@ run "two_members_refused" {
   command = plan
   variables {
     members = {
-      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.37" }
+      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.37" }
     }
   }
   expect_failures = [var.members]
@@ -71,9 +71,9 @@ run "one_zone_twice_refused" {
   command = plan
   variables {
     members = {
-      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.37" }
-      e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.38" }
+      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.37" }
+      e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.38" }
     }
   }
   expect_failures = [var.members]
@@ -83,9 +83,9 @@ run "one_address_twice_refused" {
   command = plan
   variables {
     members = {
-      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-      e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.38" }
+      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+      e3 = { resource_group_name = "rg", location = "swedencentral", zone = "3", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.38" }
     }
   }
   expect_failures = [var.members]
@@ -95,9 +95,9 @@ run "a_member_outside_refused" {
   command = plan
   variables {
     members = {
-      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.36" }
-      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.37" }
-      e3 = { resource_group_name = "rg", location = "eastus", zone = "3", subnet_id = "/subscriptions/s/policy", private_ip_address = "10.10.0.38" }
+      e1 = { resource_group_name = "rg", location = "swedencentral", zone = "1", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.36" }
+      e2 = { resource_group_name = "rg", location = "swedencentral", zone = "2", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.37" }
+      e3 = { resource_group_name = "rg", location = "eastus", zone = "3", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-policy", private_ip_address = "10.10.0.38" }
     }
   }
   expect_failures = [var.members]
@@ -106,7 +106,7 @@ run "a_member_outside_refused" {
 run "snapshots_outside_refused" {
   command = plan
   variables {
-    snapshots = { account_name = "stsgeusnap", resource_group_name = "rg", location = "eastus", subnet_id = "/subscriptions/s/platform", private_dns_zone_id = "/subscriptions/s/zone" }
+    snapshots = { account_name = "stsgeusnap", resource_group_name = "rg", location = "eastus", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-platform", private_dns_zone_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/privateDnsZones/privatelink.example.net" }
   }
   expect_failures = [var.snapshots]
 }
@@ -114,7 +114,7 @@ run "snapshots_outside_refused" {
 run "bad_account_name_refused" {
   command = plan
   variables {
-    snapshots = { account_name = "st-sgeu-snap", resource_group_name = "rg", location = "swedencentral", subnet_id = "/subscriptions/s/platform", private_dns_zone_id = "/subscriptions/s/zone" }
+    snapshots = { account_name = "st-sgeu-snap", resource_group_name = "rg", location = "swedencentral", subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-platform", private_dns_zone_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/privateDnsZones/privatelink.example.net" }
   }
   expect_failures = [var.snapshots]
 }

@@ -5,8 +5,8 @@ variables {
   resource_group_name = "rg"
   location            = "swedencentral"
   tenant_id           = "aaaaaaaa-0000-0000-0000-000000000000"
-  subnet_id           = "/subscriptions/s/platform"
-  private_dns_zone_id = "/subscriptions/s/zone"
+  subnet_id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/snet-platform"
+  private_dns_zone_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/privateDnsZones/privatelink.example.net"
   reader_principal_id = "22222222-2222-2222-2222-222222222222"
 }
 
