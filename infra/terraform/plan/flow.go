@@ -43,24 +43,27 @@ type Networks struct {
 type network struct {
 	subnets map[string]netip.Prefix
 	groups  map[string]string // subnet → its security group, by key
-	rules   map[string][]rule // group → rules, the first that matches decides
+	rules   map[string][]Rule // group → rules, the first that matches decides
 }
 
-type rule struct {
-	name          string
-	priority      int
-	inbound       bool
-	allow         bool
-	protocol      string
-	from, to      []string
-	port, srcPort string
+// A Rule lets a connection pass, or not. From and To hold address ranges, service
+// tags or *; Port is one port or *.
+type Rule struct {
+	Name     string
+	Allow    bool
+	Protocol string // Tcp, Udp or *
+	From, To []string
+	Port     string
+
+	priority int
+	inbound  bool
 }
 
 // ReadNetworks takes the rules of every region from its plan.
 func ReadNetworks(regions map[string]*Plan) (*Networks, error) {
 	all := &Networks{regions: map[string]*network{}}
 	for name, p := range regions {
-		n := &network{subnets: map[string]netip.Prefix{}, groups: map[string]string{}, rules: map[string][]rule{}}
+		n := &network{subnets: map[string]netip.Prefix{}, groups: map[string]string{}, rules: map[string][]Rule{}}
 		for _, s := range p.Of("azurerm_subnet") {
 			prefixes := s.Texts("address_prefixes")
 			if len(prefixes) != 1 {
@@ -84,25 +87,26 @@ func ReadNetworks(regions map[string]*Plan) (*Networks, error) {
 			n.rules[group] = append(n.rules[group], parsed)
 		}
 		for _, rules := range n.rules {
-			slices.SortFunc(rules, func(a, b rule) int { return cmp.Compare(a.priority, b.priority) })
+			slices.SortFunc(rules, func(a, b Rule) int { return cmp.Compare(a.priority, b.priority) })
 		}
 		all.regions[name] = n
 	}
 	return all, nil
 }
 
-func readRule(r Resource) (rule, error) {
+func readRule(r Resource) (Rule, error) {
 	priority, ok := r.Values["priority"].(float64)
 	if !ok {
-		return rule{}, fmt.Errorf("%s: its priority is not known", r.Address)
+		return Rule{}, fmt.Errorf("%s: its priority is not known", r.Address)
 	}
-	out := rule{
-		name: r.Text("name"), priority: int(priority), inbound: r.Is("direction", "Inbound"), allow: r.Is("access", "Allow"),
-		protocol: r.Text("protocol"), port: r.Text("destination_port_range"), srcPort: r.Text("source_port_range"),
-		from: either(r, "source_address_prefix"), to: either(r, "destination_address_prefix"),
+	out := Rule{
+		Name: r.Text("name"), Allow: r.Is("access", "Allow"), Protocol: r.Text("protocol"), Port: r.Text("destination_port_range"),
+		From: either(r, "source_address_prefix"), To: either(r, "destination_address_prefix"),
+		priority: int(priority), inbound: r.Is("direction", "Inbound"),
 	}
-	if len(out.from) == 0 || len(out.to) == 0 || out.port == "" || out.srcPort != "*" {
-		return rule{}, fmt.Errorf("%s: from %v to %v port %q source port %q cannot be judged", r.Address, out.from, out.to, out.port, out.srcPort)
+	if len(out.From) == 0 || len(out.To) == 0 || out.Port == "" || !r.Is("source_port_range", "*") {
+		return Rule{}, fmt.Errorf("%s: from %v to %v port %q source port %q cannot be judged",
+			r.Address, out.From, out.To, out.Port, r.Text("source_port_range"))
 	}
 	return out, nil
 }
@@ -166,38 +170,49 @@ func (n *Networks) Allows(f Flow) (allowed bool, reason string) {
 	return true, reason
 }
 
+// Rules are those of one direction of a subnet in the order in which they are
+// tried, Azure's defaults last. The first that matches decides.
+func (n *Networks) Rules(region, subnet string, inbound bool) []Rule {
+	r := n.regions[region]
+	var some []Rule
+	for _, rule := range slices.Concat(r.rules[r.groups[subnet]], defaults(inbound)) {
+		if rule.inbound == inbound {
+			some = append(some, rule)
+		}
+	}
+	return some
+}
+
 func (n *Networks) decide(where Party, f Flow, inbound bool) (allowed bool, reason string) {
-	region := n.regions[where.Region]
-	rules := slices.Concat(region.rules[region.groups[where.Subnet]], defaults(inbound))
-	for _, r := range rules {
-		if r.inbound == inbound && n.matches(r, f) {
-			return r.allow, where.String() + ": " + r.name
+	for _, r := range n.Rules(where.Region, where.Subnet, inbound) {
+		if n.matches(r, f) {
+			return r.Allow, where.String() + ": " + r.Name
 		}
 	}
 	return false, where.String() + ": no rule" // the defaults leave nothing over
 }
 
 // defaults are the rules that Azure appends to every security group.
-func defaults(inbound bool) []rule {
+func defaults(inbound bool) []Rule {
 	any, network := []string{"*"}, []string{"VirtualNetwork"}
 	if inbound {
-		return []rule{
-			{name: "AllowVnetInBound", inbound: true, allow: true, protocol: "*", from: network, to: network, port: "*"},
-			{name: "AllowAzureLoadBalancerInBound", inbound: true, allow: true, protocol: "*", from: []string{"AzureLoadBalancer"}, to: any, port: "*"},
-			{name: "DenyAllInBound", inbound: true, protocol: "*", from: any, to: any, port: "*"},
+		return []Rule{
+			{Name: "AllowVnetInBound", inbound: true, Allow: true, Protocol: "*", From: network, To: network, Port: "*"},
+			{Name: "AllowAzureLoadBalancerInBound", inbound: true, Allow: true, Protocol: "*", From: []string{"AzureLoadBalancer"}, To: any, Port: "*"},
+			{Name: "DenyAllInBound", inbound: true, Protocol: "*", From: any, To: any, Port: "*"},
 		}
 	}
-	return []rule{
-		{name: "AllowVnetOutBound", allow: true, protocol: "*", from: network, to: network, port: "*"},
-		{name: "AllowInternetOutBound", allow: true, protocol: "*", from: any, to: []string{"Internet"}, port: "*"},
-		{name: "DenyAllOutBound", protocol: "*", from: any, to: any, port: "*"},
+	return []Rule{
+		{Name: "AllowVnetOutBound", Allow: true, Protocol: "*", From: network, To: network, Port: "*"},
+		{Name: "AllowInternetOutBound", Allow: true, Protocol: "*", From: any, To: []string{"Internet"}, Port: "*"},
+		{Name: "DenyAllOutBound", Protocol: "*", From: any, To: any, Port: "*"},
 	}
 }
 
-func (n *Networks) matches(r rule, f Flow) bool {
-	return (r.protocol == "*" || r.protocol == f.Protocol) &&
-		(r.port == "*" || r.port == strconv.Itoa(f.Port)) &&
-		n.covers(r.from, f.From) && n.covers(r.to, f.To)
+func (n *Networks) matches(r Rule, f Flow) bool {
+	return (r.Protocol == "*" || r.Protocol == f.Protocol) &&
+		(r.Port == "*" || r.Port == strconv.Itoa(f.Port)) &&
+		n.covers(r.From, f.From) && n.covers(r.To, f.To)
 }
 
 // covers reports whether a list of ranges and tags means the party. The tag
