@@ -37,7 +37,7 @@ test: ## Run every test with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: check
-check: fmt vet fix lint imports test sdk-test vuln ## All that CI runs, cheapest first
+check: fmt vet fix lint imports infra-check test sdk-test vuln ## All that CI runs, cheapest first
 
 .PHONY: fmt
 fmt: ## Fail if a file is not formatted
@@ -59,6 +59,24 @@ lint: ## Run the linters that .golangci.yml names
 .PHONY: imports
 imports: ## Check who may import what, and the other rules of the repository
 	go test -count=1 ./infra/archtest
+
+# What infra-check runs: the parts of infra that stand for Azure and a release.
+INFRA_TESTS := ./infra/check ./infra/terraform/... ./infra/prometheus ./infra/systemd ./infra/image \
+	./infra/compose ./infra/helm ./infra/release ./infra/boundarytest
+
+.PHONY: infra-check
+infra-check: ## Check Terraform, alerts, units, image, chart and the example boundary, without Azure
+	infra/check/setup
+	@for tool in azurermstub composecheck k8sschema; do (cd infra/tools/$$tool && go vet ./...) || exit 1; done
+	go test -count=1 -timeout $(TEST_TIMEOUT) $(INFRA_TESTS)
+
+.PHONY: infra-validate
+infra-validate: ## Check Terraform with the real Azure provider, for releases (15 min to build it, once)
+	infra/check/validate
+
+.PHONY: release
+release: ## Build a release into dist/ (VERSION=v1.2.3)
+	infra/release/build "$(VERSION)" dist
 
 .PHONY: sdk-test
 sdk-test: build ## Run the official SDKs against the stack
@@ -96,4 +114,4 @@ fuzz: ## Fuzz every parser for FUZZ_TIME each; their seeds run with every test
 
 .PHONY: clean
 clean: ## Remove what was built and the development stack's state
-	rm -rf bin .dev .cache
+	rm -rf bin dist .dev .cache
