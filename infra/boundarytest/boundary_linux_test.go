@@ -241,11 +241,11 @@ func (b *boundary) start() {
 	policyText, instances := b.policy()
 	authority := filepath.Join(b.dir, "instances.pem")
 	args := []string{"simulate", "--control", metadata + ":80", "--ca-file", authority}
-	hosts := ""
+	var hosts strings.Builder
 	for i, one := range instances {
 		args = append(args, "--instance", fmt.Sprintf("name=%s,region=%s,listen=%s:443,tls=true,tls-name=%s.openai.azure.com%s",
 			one.name, one.region, endpoint.addrs[i], one.name, one.deployments))
-		hosts += fmt.Sprintf("%s %s.openai.azure.com\n", endpoint.addrs[i], one.name)
+		fmt.Fprintf(&hosts, "%s %s.openai.azure.com\n", endpoint.addrs[i], one.name)
 	}
 	b.run(endpoint, nil, binaries+"loadtest", args...)
 	b.await("the instances' certificate", func() bool { _, err := os.Stat(authority); return err == nil })
@@ -258,7 +258,7 @@ func (b *boundary) start() {
 	b.write("secrets/admin.token", "the-token-of-operators\n")
 	for _, name := range []string{"gateway1", "gateway2"} {
 		h := b.hosts[name]
-		b.hostsFile(h, hosts)
+		b.hostsFile(h, hosts.String())
 		config := b.config(name)
 		b.run(h, []string{"SSL_CERT_FILE=" + authority}, binaries+"gateway", "--config", config)
 	}

@@ -171,7 +171,9 @@ func TestAzuresDefaultsAreKnown(t *testing.T) {
 		from, to string
 		want     bool
 	}{
-		{"database", "endpoint", true}, {"gateway", "Internet", true}, {"Internet", "gateway", false},
+		{"database", "endpoint", true},
+		{"gateway", "Internet", true},
+		{"Internet", "gateway", false},
 		{"AzureLoadBalancer", "policy", true},
 	} {
 		f := plan.Flow{From: party(t, n, tc.from, 4), To: party(t, n, tc.to, 5), Port: 443, Protocol: "Tcp"}

@@ -3,12 +3,14 @@ package plan_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/stampgate/stampgate/controlplane"
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/infra/terraform/plan"
@@ -70,6 +72,30 @@ func TestTheGatewaysConfigurationIsOne(t *testing.T) {
 			if len(cfg.FrontDoor.IDs) > 0 != (name == "front door") {
 				t.Errorf("%s %s: front door ids %q", name, region, cfg.FrontDoor.IDs)
 			}
+		}
+	}
+}
+
+// And the control plane's, which stands beside etcd.
+func TestTheControlPlanesConfigurationIsOne(t *testing.T) {
+	tf := needTerraform(t)
+	if err := tf.Check(t.Context(), "modules/policy-store"); err != nil {
+		t.Fatal(err)
+	}
+	plans, _, err := tf.Test(t.Context(), "modules/policy-store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []string{"three_over_zones", "an_old_signing_key_is_trusted_for_a_while"} {
+		text, _ := plans[run].Outputs["controlplane_config"].(string)
+		file := filepath.Join(t.TempDir(), "controlplane.yaml")
+		write(t, file, text)
+		cfg, err := controlplane.LoadConfig(file)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", run, err, text)
+		}
+		if etcd := cfg.Boundaries["eu"].Etcd; len(etcd.Endpoints) != 3 || etcd.CertFile == "" || cfg.TLS.CertFile == "" {
+			t.Errorf("%s: %+v", run, cfg)
 		}
 	}
 }

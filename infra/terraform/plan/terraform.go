@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +38,7 @@ func Prepare(ctx context.Context, repository, dir string) (*Terraform, error) {
 	mirror := filepath.Join(dir, "mirror")
 	binary := filepath.Join(mirror, "registry.terraform.io", "hashicorp", "azurerm", providerVersion, platform(),
 		"terraform-provider-azurerm_v"+providerVersion+"_x5")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, ".")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, ".") //nolint:gosec // the path is ours
 	build.Dir = filepath.Join(repository, "infra", "tools", "azurermstub")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the stand-in for the provider: %w: %s", err, out)
@@ -54,28 +55,27 @@ func Prepare(ctx context.Context, repository, dir string) (*Terraform, error) {
 
 // copyTree copies what is in the sources, not what terraform left there.
 func copyTree(from, to string) error {
-	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
+	root, err := os.OpenRoot(from)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if d.Name() == ".terraform" || d.Name() == ".handover" {
-				return filepath.SkipDir
-			}
-			return os.MkdirAll(filepath.Join(to, rel), 0o755) //nolint:gosec // no secret is in it
-		}
-		if d.Name() == ".terraform.lock.hcl" {
+		case d.IsDir() && (d.Name() == ".terraform" || d.Name() == ".handover"):
+			return fs.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, path), 0o700)
+		case d.Name() == ".terraform.lock.hcl":
 			return nil
 		}
-		text, err := os.ReadFile(path)
+		text, err := root.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(to, rel), text, 0o644) //nolint:gosec // likewise
+		return os.WriteFile(filepath.Join(to, path), text, 0o600)
 	})
 }
 

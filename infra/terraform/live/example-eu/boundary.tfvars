@@ -26,7 +26,7 @@ layout = {
 }
 operator_cidrs = ["10.99.0.0/24"]
 
-# From `stampctl signing-key`, before the first apply of a stamp.
+# `stampctl signing-key create signing.key` makes a key and prints this half of it.
 policy_keys = ["ed25519:GsKeVzGqTF2QjrrHXdYfPZDLqBPWLpvjcXBgFc5QgZA="]
 
 image_id             = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg-sg-images/providers/Microsoft.Compute/galleries/stampgate/images/gateway/versions/1.0.0"

@@ -63,6 +63,16 @@ variable "key_vault_uri" {
   type        = string
 }
 
+variable "trusted_policy_keys" {
+  description = "Public keys that signed policies before the present signing key, while a new one takes over."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for k in var.trusted_policy_keys : startswith(k, "ed25519:")])
+    error_message = "trusted_policy_keys holds ed25519:… keys."
+  }
+}
+
 variable "snapshots" {
   description = "Where snapshots go: a storage account in the boundary, private like the rest."
   type = object({
@@ -125,6 +135,7 @@ locals {
     tls            = { certFile = "${local.secrets}/tls.crt", keyFile = "${local.secrets}/tls.key" }
     tokenFile      = "${local.secrets}/admin.token"
     signingKeyFile = "${local.secrets}/signing.key"
+    trustedKeys    = var.trusted_policy_keys
     boundaries = { (var.boundary.name) = { etcd = {
       endpoints = local.endpoints
       caFile    = "${local.secrets}/etcd-ca.crt"
@@ -215,6 +226,13 @@ resource "azurerm_linux_virtual_machine" "this" {
   }
   boot_diagnostics {}
   tags = var.tags
+
+  # Either would replace every member at once, and with them the majority. A member
+  # takes a new image or configuration when it is replaced on purpose (-replace),
+  # one after the other.
+  lifecycle {
+    ignore_changes = [custom_data, source_image_id]
+  }
 }
 
 resource "azurerm_virtual_machine_data_disk_attachment" "data" {

@@ -69,7 +69,8 @@ module "policy_store" {
     client_id    = azurerm_user_assigned_identity.this.client_id
     principal_id = azurerm_user_assigned_identity.this.principal_id
   }
-  key_vault_uri = module.vault.uri
+  key_vault_uri       = module.vault.uri
+  trusted_policy_keys = var.trusted_policy_keys
   snapshots = {
     account_name        = "st${var.name}snap"
     resource_group_name = azurerm_resource_group.this.name

@@ -87,3 +87,9 @@ variable "ledger_administrators" {
   description = "Entra principals that administer the ledger's database."
   type        = map(object({ object_id = string, principal_type = string }))
 }
+
+variable "trusted_policy_keys" {
+  description = "Public keys that signed policies before the present signing key, while a new one takes over."
+  type        = list(string)
+  default     = []
+}

@@ -124,3 +124,18 @@ run "latest_image_refused" {
   variables { image_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/store/versions/latest" }
   expect_failures = [var.image_id]
 }
+
+run "an_old_signing_key_is_trusted_for_a_while" {
+  command = plan
+  variables { trusted_policy_keys = ["ed25519:GsKeVzGqTF2QjrrHXdYfPZDLqBPWLpvjcXBgFc5QgZA="] }
+  assert {
+    condition     = length(yamldecode(output.controlplane_config).trustedKeys) == 1
+    error_message = "the control plane counts what it signed"
+  }
+}
+
+run "unknown_kind_of_key_refused" {
+  command = plan
+  variables { trusted_policy_keys = ["rsa:AAAA"] }
+  expect_failures = [var.trusted_policy_keys]
+}
