@@ -172,3 +172,41 @@ func TestTheExamplesCountriesAreThoseOfItsLocations(t *testing.T) {
 		}
 	}
 }
+
+// A region's two states hold nothing of another region: an apply, or a mistake in
+// one, stays there.
+func TestARegionsStatesAreItsOwn(t *testing.T) {
+	e := planned(t)
+	for _, region := range eu().Locations {
+		for _, p := range []*plan.Plan{e.Regions[region], e.Stamps[region]} {
+			for _, wrong := range elsewhere(p, region) {
+				t.Error(wrong)
+			}
+		}
+	}
+	if wrong := elsewhere(e.Regions["francecentral"], "swedencentral"); len(wrong) < 10 {
+		t.Errorf("%d resources of France are not Sweden's, want all of them", len(wrong))
+	}
+	// The instances have their own groups, one for each region.
+	groups := map[string]bool{}
+	for _, g := range e.Instances.Of("azurerm_resource_group") {
+		groups[g.Text("location")] = true
+	}
+	if len(groups) != 2 {
+		t.Errorf("groups of instances in %v", groups)
+	}
+}
+
+// elsewhere lists what is not in the region, or not in its resource group.
+func elsewhere(p *plan.Plan, region string) []string {
+	var wrong []string
+	for _, r := range p.Resources {
+		if at := r.Text("location"); at != "" && at != region {
+			wrong = append(wrong, r.Address+" is in "+at)
+		}
+		if group := r.Text("resource_group_name"); group != "" && group != "rg-sgeu-"+region {
+			wrong = append(wrong, r.Address+" is in the group "+group)
+		}
+	}
+	return wrong
+}

@@ -258,5 +258,9 @@ resource "azurerm_orchestrated_virtual_machine_scale_set" "this" {
       condition     = !(var.boundary.strict && var.edge == "front-door")
       error_message = "Strict residency chooses Traffic Manager: Front Door ends TLS at the edge location nearest to the client, anywhere on earth."
     }
+    precondition {
+      condition     = anytrue([for a in values(var.openai_accounts) : a.location == var.location])
+      error_message = "No instance is in this region: gateways stand where their instances are, and fall back to others."
+    }
   }
 }

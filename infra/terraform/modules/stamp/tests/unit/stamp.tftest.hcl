@@ -95,6 +95,14 @@ run "outside_the_boundary_refused" {
   expect_failures = [azurerm_orchestrated_virtual_machine_scale_set.this]
 }
 
+run "a_region_without_instances_refused" {
+  command = plan
+  variables {
+    openai_accounts = { b = { id = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/rg/providers/Microsoft.CognitiveServices/accounts/b", tenant_id = "aaaaaaaa-0000-0000-0000-000000000000", location = "francecentral" } }
+  }
+  expect_failures = [azurerm_orchestrated_virtual_machine_scale_set.this]
+}
+
 run "an_instance_of_another_tenant_refused" {
   command = plan
   variables {
