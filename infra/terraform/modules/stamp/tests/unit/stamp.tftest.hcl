@@ -122,7 +122,10 @@ run "an_instance_in_our_subscription_refused" {
 run "an_instance_outside_the_boundary_refused" {
   command = plan
   variables {
-    openai_accounts = { a = { id = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/rg/providers/Microsoft.CognitiveServices/accounts/a", tenant_id = "aaaaaaaa-0000-0000-0000-000000000000", location = "eastus" } }
+    openai_accounts = {
+      home = { id = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/rg/providers/Microsoft.CognitiveServices/accounts/h", tenant_id = "aaaaaaaa-0000-0000-0000-000000000000", location = "swedencentral" }
+      a    = { id = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/rg/providers/Microsoft.CognitiveServices/accounts/a", tenant_id = "aaaaaaaa-0000-0000-0000-000000000000", location = "eastus" }
+    }
   }
   expect_failures = [azurerm_private_endpoint.openai]
 }
