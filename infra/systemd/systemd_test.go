@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -67,7 +66,7 @@ func image(t *testing.T) string {
 	for _, name := range []string{"gateway", "controlplane", "stampctl"} {
 		program(filepath.Join(binaries, name))
 	}
-	for _, path := range []string{"usr/bin/etcd", "usr/bin/prometheus", "bin/chown"} {
+	for _, path := range []string{"usr/bin/etcd", "usr/bin/prometheus", "bin/chown", "usr/bin/install"} {
 		program(filepath.Join(root, path))
 	}
 	if out, err := exec.CommandContext(t.Context(), "./install", root, binaries).CombinedOutput(); err != nil {
@@ -239,17 +238,9 @@ func (c *cloud) serve(w http.ResponseWriter, r *http.Request) {
 func (c *cloud) azure(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
 	need(t, "python3")
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	group, err := user.LookupGroupId(me.Gid)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := exec.CommandContext(t.Context(), "./azure", args...)
 	cmd.Env = append(append(os.Environ(), "STAMPGATE_IMDS="+c.URL, "STAMPGATE_VAULT="+c.URL+"/", "STAMPGATE_IDENTITY=the-identity",
-		"STAMPGATE_GROUP="+group.Name, "STAMPGATE_WAIT=0.01"), env...)
+		"STAMPGATE_WAIT=0.01"), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -268,7 +259,7 @@ func TestSecretsAreFetched(t *testing.T) {
 		if got := read(t, file); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
-		if info, _ := os.Stat(file); info.Mode() != 0o640 {
+		if info, _ := os.Stat(file); info.Mode() != 0o600 {
 			t.Errorf("%s has mode %v", name, info.Mode())
 		}
 	}
