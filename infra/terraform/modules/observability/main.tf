@@ -93,6 +93,34 @@ resource "azurerm_monitor_workspace" "this" {
   tags                          = var.tags
 }
 
+# What the services log (JSON lines, no prompts) and who signed in, from every
+# machine that is associated with this rule.
+resource "azurerm_monitor_data_collection_rule" "logs" {
+  name                = "dcr-${var.name}-logs"
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  kind                = "Linux"
+  destinations {
+    log_analytics {
+      workspace_resource_id = azurerm_log_analytics_workspace.this.id
+      name                  = "workspace"
+    }
+  }
+  data_flow {
+    streams      = ["Microsoft-Syslog"]
+    destinations = ["workspace"]
+  }
+  data_sources {
+    syslog {
+      name           = "syslog"
+      facility_names = ["daemon", "auth", "authpriv"]
+      log_levels     = ["Info", "Notice", "Warning", "Error", "Critical", "Alert", "Emergency"]
+      streams        = ["Microsoft-Syslog"]
+    }
+  }
+  tags = var.tags
+}
+
 resource "azurerm_monitor_action_group" "this" {
   name                = "ag-${var.name}"
   resource_group_name = var.resource_group_name
@@ -184,6 +212,11 @@ output "log_analytics_workspace_id" {
 output "metrics_rule_id" {
   description = "Data collection rule that the stamps' identities publish metrics to."
   value       = azurerm_monitor_workspace.this.default_data_collection_rule_id
+}
+
+output "logs_rule_id" {
+  description = "Data collection rule that machines are associated with."
+  value       = azurerm_monitor_data_collection_rule.logs.id
 }
 
 output "query_endpoint" {

@@ -245,6 +245,17 @@ resource "azurerm_orchestrated_virtual_machine_scale_set" "this" {
       gracePeriod       = 120
     })
   }
+  # Sends what journald hands to syslog to the boundary's workspace.
+  extension {
+    name                               = "logs"
+    publisher                          = "Microsoft.Azure.Monitor"
+    type                               = "AzureMonitorLinuxAgent"
+    type_handler_version               = "1.33"
+    auto_upgrade_minor_version_enabled = true
+    settings = jsonencode({
+      authentication = { managedIdentity = { identifier-name = "mi_res_id", identifier-value = var.identity.id } }
+    })
+  }
   boot_diagnostics {}
   tags       = var.tags
   depends_on = [azurerm_lb_rule.https]
@@ -263,4 +274,10 @@ resource "azurerm_orchestrated_virtual_machine_scale_set" "this" {
       error_message = "No instance is in this region: gateways stand where their instances are, and fall back to others."
     }
   }
+}
+
+resource "azurerm_monitor_data_collection_rule_association" "logs" {
+  name                    = "logs"
+  target_resource_id      = azurerm_orchestrated_virtual_machine_scale_set.this.id
+  data_collection_rule_id = var.logs_rule_id
 }

@@ -174,6 +174,11 @@ variable "metrics_ingestion_url" {
   default     = ""
 }
 
+variable "logs_rule_id" {
+  description = "Data collection rule for the machines' logs, of the observability module."
+  type        = string
+}
+
 variable "drain_seconds" {
   description = "How a gateway stops: for balancers to notice, and for streams to end."
   type        = object({ notice = optional(number, 20), timeout = optional(number, 600) })

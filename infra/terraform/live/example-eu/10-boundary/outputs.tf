@@ -13,6 +13,11 @@ output "metrics_rule_id" {
   value       = module.observability.metrics_rule_id
 }
 
+output "logs_rule_id" {
+  description = "For the stamps' machines."
+  value       = module.observability.logs_rule_id
+}
+
 output "front_door_profile" {
   description = "For stamps and edge; null behind Traffic Manager."
   value = one([for p in azurerm_cdn_frontdoor_profile.this : {

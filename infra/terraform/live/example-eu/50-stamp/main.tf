@@ -30,5 +30,6 @@ module "stamp" {
   policy_keys           = var.policy_keys
   key_vault_uri         = local.own.key_vault_uri
   metrics_ingestion_url = var.metrics_ingestion_url
+  logs_rule_id          = var.logs_rule_id
   tags                  = { workload = "stampgate", boundary = var.boundary.name, region = var.location }
 }

@@ -94,6 +94,11 @@ variable "policy_keys" {
   type        = list(string)
 }
 
+variable "logs_rule_id" {
+  description = "From layer 10-boundary."
+  type        = string
+}
+
 variable "etcd_endpoints" {
   description = "From layer 40-stores."
   type        = list(string)

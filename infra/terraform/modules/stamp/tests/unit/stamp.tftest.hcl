@@ -22,6 +22,7 @@ variables {
   etcd_endpoints = ["https://10.10.0.36:2379"]
   policy_keys    = ["ed25519:AAAA"]
   key_vault_uri  = "https://kv-sgeu-swc.vault.azure.net/"
+  logs_rule_id   = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Insights/dataCollectionRules/dcr"
 }
 
 run "behind_front_door" {
