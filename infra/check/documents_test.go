@@ -58,7 +58,7 @@ func TestPagesNameCommandsThatExist(t *testing.T) {
 		for _, m := range regexp.MustCompile("`?stampctl ([a-z][^`]*)`").FindAllStringSubmatch(strings.ReplaceAll(text, "\n", " "), -1) {
 			found++
 			var words []string
-			for _, w := range strings.Fields(m[1]) {
+			for w := range strings.FieldsSeq(m[1]) {
 				if !regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(w) || len(words) == 2 {
 					break
 				}

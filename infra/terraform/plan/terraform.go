@@ -75,7 +75,7 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(to, path), text, 0o600)
+		return os.WriteFile(filepath.Join(to, path), text, 0o600) //nolint:gosec // the path is of our own sources
 	})
 }
 
