@@ -34,6 +34,27 @@ func TestModules(t *testing.T) {
 	}
 }
 
+// Every layer is planned as the example's settings say, and refuses what its tests
+// say that it does.
+func TestLayers(t *testing.T) {
+	planned(t)
+	tf := needTerraform(t)
+	for layer, region := range map[string]string{
+		"10-boundary": "", "20-region": "francecentral", "30-instances": "", "40-stores": "", "50-stamp": "swedencentral", "60-edge": "",
+	} {
+		t.Run(layer, func(t *testing.T) {
+			t.Parallel()
+			failed, err := tf.Refusals(t.Context(), layer, region)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range failed {
+				t.Error(f)
+			}
+		})
+	}
+}
+
 // A mistake of the kinds that the stand-in's schema knows is found: or the test
 // above would show nothing.
 func TestTheSchemaBites(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -108,21 +109,34 @@ func (t *Terraform) Test(ctx context.Context, folder string, args ...string) (ma
 }
 
 // Layer checks one layer of the example boundary and plans it with the example's
-// settings.
+// settings. What it refuses is in tests of its own, see Refusals.
 func (t *Terraform) Layer(ctx context.Context, layer, region string) (map[string]*Plan, error) {
 	folder := filepath.Join("live", "example-eu", layer)
 	if err := t.Check(ctx, folder); err != nil {
 		return nil, err
 	}
-	args := []string{"-var-file=../boundary.tfvars", "-var-file=../tests/handover.tfvars.json"}
-	if region != "" {
-		args = append(args, "-var=location="+region)
-	}
-	plans, failed, err := t.Test(ctx, folder, args...)
+	plans, failed, err := t.Test(ctx, folder, layerArgs("layer", region)...)
 	if err == nil && len(failed) > 0 {
 		err = fmt.Errorf("%s %s: %s", layer, region, strings.Join(failed, "\n"))
 	}
 	return plans, err
+}
+
+// Refusals runs the tests of what a layer refuses, after it was planned.
+func (t *Terraform) Refusals(ctx context.Context, layer, region string) (failed []string, err error) {
+	plans, failed, err := t.Test(ctx, filepath.Join("live", "example-eu", layer), layerArgs("refusals", region)...)
+	if err == nil && len(plans) == 0 {
+		err = fmt.Errorf("%s: no test of what it refuses was run", layer)
+	}
+	return failed, err
+}
+
+func layerArgs(file, region string) []string {
+	args := []string{"-filter=tests/" + file + ".tftest.hcl", "-var-file=../boundary.tfvars", "-var-file=../tests/handover.tfvars.json"}
+	if region != "" {
+		args = append(args, "-var=location="+region)
+	}
+	return args
 }
 
 // testsOf says where a configuration's tests are: modules keep theirs apart, as
@@ -133,6 +147,9 @@ func testsOf(folder string) string {
 	}
 	return "tests"
 }
+
+// platform is how a mirror of Terraform's names this machine's.
+func platform() string { return runtime.GOOS + "_" + runtime.GOARCH }
 
 func (t *Terraform) run(ctx context.Context, folder string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "terraform", args...) //nolint:gosec // the arguments are ours

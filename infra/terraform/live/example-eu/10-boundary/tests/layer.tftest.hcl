@@ -23,22 +23,3 @@ run "strict" {
     error_message = "strict residency has no Front Door"
   }
 }
-
-run "strict_refuses_front_door" {
-  command = plan
-  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], strict = true } }
-  expect_failures = [azurerm_cdn_frontdoor_profile.this]
-}
-
-run "a_home_outside_refused" {
-  command = plan
-  variables { home = "eastus" }
-  # What stands there complains as well, inside the module; the group is first.
-  expect_failures = [azurerm_resource_group.this]
-}
-
-run "unknown_edge_refused" {
-  command = plan
-  variables { edge = "cdn" }
-  expect_failures = [var.edge]
-}
