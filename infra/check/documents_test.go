@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -121,5 +122,29 @@ func TestEachOperationHasItsPage(t *testing.T) {
 		if name := filepath.Base(p); name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
 			t.Errorf("the page of runbooks does not name %s", name)
 		}
+	}
+}
+
+// The table of costs adds up.
+func TestTheCostsAddUp(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "COSTS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, want := 0, 0
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]*) \|.*\| [*a-z ]*([\d,]+)\** \|$`).FindAllStringSubmatch(string(text), -1) {
+		n, err := strconv.Atoi(strings.ReplaceAll(m[2], ",", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case strings.HasPrefix(m[1], "**sum"):
+			want = n
+		case want == 0:
+			sum += n
+		}
+	}
+	if want == 0 || sum < want-20 || sum > want+20 {
+		t.Errorf("the rows are %d, the sum is said to be about %d", sum, want)
 	}
 }
