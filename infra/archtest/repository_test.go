@@ -70,7 +70,7 @@ func packages(t *testing.T) []archtest.Package {
 func files(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	skip := []string{".git", "bin", ".dev", ".cache", "node_modules", ".venv"}
+	skip := []string{".git", "bin", "dist", ".dev", ".cache", "node_modules", ".venv"}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -79,7 +79,7 @@ func files(t *testing.T) map[string]string {
 			return err
 		case d.IsDir() && slices.Contains(skip, d.Name()):
 			return fs.SkipDir
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular() || path == filepath.Join(root, ".git"): // in a worktree it is a file
 			return nil
 		}
 		b, err := os.ReadFile(path)

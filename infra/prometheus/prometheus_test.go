@@ -1,0 +1,326 @@
+// Package prometheus_test checks the alerts and the dashboards: that promtool
+// takes them, that each alert is tested both ways, and that they speak only of
+// metrics which the commands register.
+package prometheus_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+var root = filepath.Join("..", "..")
+
+func need(t *testing.T, tool string) {
+	t.Helper()
+	if _, err := exec.LookPath(tool); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("SKIPPED:", err)
+	}
+}
+
+type rulesFile struct {
+	Groups []struct {
+		Name  string
+		Rules []struct {
+			Alert, Record, Expr, For string
+			Labels, Annotations      map[string]string
+		}
+	}
+}
+
+type testsFile struct {
+	Tests []struct {
+		Alerts []struct {
+			Name     string `yaml:"alertname"`
+			Expected []any  `yaml:"exp_alerts"`
+		} `yaml:"alert_rule_test"`
+	}
+}
+
+func load(t *testing.T, name string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, into); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+func TestPromtool(t *testing.T) {
+	need(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
+		if out, err := exec.CommandContext(t.Context(), "promtool", args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	// With one threshold moved the tests fail: or they would show nothing.
+	dir := t.TempDir()
+	for name, change := range map[string][2]string{"rules.yml": {"stampgate_gossip_members) < 3", "stampgate_gossip_members) < 1"}, "rules_test.yml": {}} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		broken := strings.Replace(string(text), change[0], change[1], 1)
+		if change[0] != "" && broken == string(text) {
+			t.Fatalf("%q is not in %s", change[0], name)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "promtool", "test", "rules", "rules_test.yml")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "StampgateGatewaysMissing") {
+		t.Errorf("a moved threshold is not found: %v: %s", err, out)
+	}
+}
+
+// Each alert is shown to fire and to be silent, is sorted by urgency, and tells
+// whoever is woken what to do.
+func TestEachAlertIsTestedBothWays(t *testing.T) {
+	var rules rulesFile
+	var tests testsFile
+	load(t, "rules.yml", &rules)
+	load(t, "rules_test.yml", &tests)
+	fires, silent := map[string]int{}, map[string]int{}
+	for _, test := range tests.Tests {
+		for _, a := range test.Alerts {
+			if len(a.Expected) > 0 {
+				fires[a.Name]++
+			} else {
+				silent[a.Name]++
+			}
+		}
+	}
+	alerts := 0
+	for _, g := range rules.Groups {
+		if len(g.Rules) > 20 {
+			t.Errorf("%s has %d rules; Azure takes 20 in a group", g.Name, len(g.Rules))
+		}
+		for _, r := range g.Rules {
+			if r.Alert == "" {
+				continue
+			}
+			alerts++
+			if fires[r.Alert] == 0 || silent[r.Alert] == 0 {
+				t.Errorf("%s: %d tests in which it fires, %d in which it is silent; want both", r.Alert, fires[r.Alert], silent[r.Alert])
+			}
+			if r.Annotations["summary"] == "" || r.Annotations["action"] == "" || r.For == "" || r.Labels["severity"] == "" {
+				t.Errorf("%s: needs for, severity, summary and action", r.Alert)
+			}
+		}
+	}
+	if alerts < 15 {
+		t.Errorf("%d alerts were found", alerts)
+	}
+}
+
+// registered finds the metrics that the commands register, by reading the code:
+// names written out, and names put together from a prefix and a literal.
+func registered(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	for _, folder := range []string{"gateway", "stamp", "controlplane"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			namesIn(file, names)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(names) < 20 {
+		t.Fatalf("%d metrics were found", len(names))
+	}
+	return names
+}
+
+func namesIn(file *ast.File, names map[string]bool) {
+	var prefixes, parts []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BinaryExpr: // "stampgate_gossip_" + name
+			if s, ok := literal(n.X); ok && n.Op == token.ADD && strings.HasPrefix(s, "stampgate_") && strings.HasSuffix(s, "_") {
+				prefixes = append(prefixes, s)
+			}
+		case *ast.CallExpr: // gauge("members", "help", …)
+			if len(n.Args) >= 2 {
+				if s, ok := literal(n.Args[0]); ok && regexp.MustCompile(`^[a-z_]+$`).MatchString(s) {
+					parts = append(parts, s)
+				}
+			}
+		case *ast.BasicLit:
+			if s, ok := literal(n); ok && regexp.MustCompile(`^stampgate_[a-z_]*[a-z]$`).MatchString(s) {
+				names[s] = true
+			}
+		}
+		return true
+	})
+	for _, prefix := range prefixes {
+		for _, part := range parts {
+			names[prefix+part] = true
+		}
+	}
+}
+
+func literal(e ast.Expr) (string, bool) {
+	lit, ok := e.(*ast.BasicLit)
+	if !ok || lit.Kind != token.STRING {
+		return "", false
+	}
+	s, err := strconv.Unquote(lit.Value)
+	return s, err == nil
+}
+
+// unknown lists the metrics of an expression that nobody registers.
+func unknown(expr string, known, recorded map[string]bool) []string {
+	var wrong []string
+	for _, name := range regexp.MustCompile(`\bstampgate[_:][a-z0-9_:]+`).FindAllString(expr, -1) {
+		base := name
+		for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+			base = strings.TrimSuffix(base, suffix)
+		}
+		if !known[name] && !known[base] && !recorded[name] {
+			wrong = append(wrong, name)
+		}
+	}
+	return wrong
+}
+
+func TestRulesSpeakOfMetricsThatExist(t *testing.T) {
+	known, recorded := registered(t), records(t)
+	var rules rulesFile
+	load(t, "rules.yml", &rules)
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			for _, name := range unknown(r.Expr, known, recorded) {
+				t.Errorf("%s%s: nobody registers %s", r.Alert, r.Record, name)
+			}
+		}
+	}
+	if got := unknown("rate(stampgate_request_total[5m])", known, recorded); len(got) != 1 {
+		t.Errorf("a misspelt metric: %q, want it found", got)
+	}
+}
+
+func records(t *testing.T) map[string]bool {
+	t.Helper()
+	var rules rulesFile
+	load(t, "rules.yml", &rules)
+	all := map[string]bool{}
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if r.Record != "" {
+				all[r.Record] = true
+			}
+		}
+	}
+	return all
+}
+
+type panel struct {
+	ID         int
+	Type       string
+	Title      string
+	Datasource struct{ UID string }
+	Targets    []struct{ Expr string }
+	Panels     []panel
+}
+
+// Each dashboard is one that Grafana takes, with queries that Prometheus parses,
+// of metrics that exist, from the data source that the viewer chooses.
+func TestDashboards(t *testing.T) {
+	known, recorded := registered(t), records(t)
+	files, err := filepath.Glob(filepath.Join("..", "grafana", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	uids := map[string]bool{}
+	var queries strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d struct {
+			UID, Title    string
+			SchemaVersion int
+			Panels        []panel
+			Templating    struct{ List []struct{ Name, Type string } }
+		}
+		if err := json.Unmarshal(text, &d); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		if d.UID == "" || uids[d.UID] || d.Title == "" || d.SchemaVersion == 0 || len(d.Templating.List) == 0 || d.Templating.List[0].Type != "datasource" {
+			t.Errorf("%s: needs a uid of its own, a title, a schema version and the data source as its first variable", f)
+		}
+		uids[d.UID] = true
+		ids, drawn := map[int]bool{}, 0
+		for _, p := range d.Panels {
+			if ids[p.ID] {
+				t.Errorf("%s: panel %d is there twice", f, p.ID)
+			}
+			ids[p.ID] = true
+			if p.Type == "row" {
+				continue
+			}
+			drawn++
+			if p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 || p.Title == "" {
+				t.Errorf("%s: panel %q needs a title, queries, and ${datasource}", f, p.Title)
+			}
+			for _, target := range p.Targets {
+				for _, name := range unknown(target.Expr, known, recorded) {
+					t.Errorf("%s: %s: nobody registers %s", f, p.Title, name)
+				}
+				fmt.Fprintf(&queries, "      - {record: 'q:%d', expr: %q}\n", queries.Len(), plain(target.Expr))
+			}
+		}
+		if drawn < 5 {
+			t.Errorf("%s: %d panels", f, drawn)
+		}
+	}
+	parses(t, queries.String(), true)
+	parses(t, "      - {record: 'q:0', expr: 'sum by (region (up)'}\n", false)
+}
+
+// plain is a query with Grafana's variables filled in.
+func plain(expr string) string {
+	return strings.NewReplacer("$__rate_interval", "5m", "$boundary", "eu", "$region", "swc").Replace(expr)
+}
+
+// parses has promtool read the queries, as rules.
+func parses(t *testing.T, queries string, want bool) {
+	t.Helper()
+	need(t, "promtool")
+	file := filepath.Join(t.TempDir(), "queries.yml")
+	if err := os.WriteFile(file, []byte("groups:\n  - name: queries\n    rules:\n"+queries), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "promtool", "check", "rules", file).CombinedOutput(); (err == nil) != want {
+		t.Errorf("parsed: %v, want %v: %s", err == nil, want, out)
+	}
+}

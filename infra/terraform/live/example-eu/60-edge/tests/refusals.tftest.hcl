@@ -1,0 +1,30 @@
+mock_provider "azurerm" {}
+
+run "a_region_without_a_stamp_refused" {
+  command = plan
+  variables { stamps = { swedencentral = { private_link_service_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Network/privateLinkServices/p" } } }
+  expect_failures = [var.stamps]
+}
+
+run "unknown_edge_refused" {
+  command = plan
+  variables { edge = "cdn" }
+  expect_failures = [var.edge]
+}
+
+run "a_region_outside_refused" {
+  command = plan
+  variables { layout = { eastus = { short = "use", address_space = "10.30.0.0/24" } } }
+  expect_failures = [var.layout]
+}
+
+run "a_fallback_beyond_the_layout_refused" {
+  command = plan
+  variables {
+    layout = {
+      swedencentral = { short = "swc", address_space = "10.10.0.0/24", fallback = ["norwayeast"] }
+      francecentral = { short = "frc", address_space = "10.20.0.0/24" }
+    }
+  }
+  expect_failures = [var.layout]
+}
