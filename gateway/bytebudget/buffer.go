@@ -58,3 +58,6 @@ func (b *Buffer) Write(p []byte) bool {
 
 // Bytes returns what was kept. It is the buffer's own until the next change.
 func (b *Buffer) Bytes() []byte { return b.bytes }
+
+// Reset forgets what was kept, and keeps the space.
+func (b *Buffer) Reset() { b.bytes = b.bytes[:0] }

@@ -54,7 +54,8 @@ type Config struct {
 	// SessionHold is how long the client's upgrade waits for the first message of
 	// its session's backend; 1 s if zero.
 	SessionHold time.Duration
-	// WriteTimeout is how long a client may take to accept one write; 60 s if zero.
+	// WriteTimeout is how long a client may take to accept one write, and a backend a
+	// piece of a session; 60 s if zero.
 	WriteTimeout time.Duration
 }
 
@@ -72,7 +73,7 @@ const (
 	defaultSessionHold = time.Second
 	// readSize is one read of an answer: a TLS record is at most 16 kB.
 	readSize = 16 << 10
-	// defaultWriteTimeout, and what a backend may take for a piece of a session.
+	// defaultWriteTimeout is for one write.
 	defaultWriteTimeout = 60 * time.Second
 )
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/operation"
 )
 
@@ -15,13 +16,18 @@ import (
 // nothing like a reference in it passes: sound, which is what large ones hold.
 const checkedMessage = 2 << 20
 
+// keptRoom is what a session keeps of it for the messages that follow, in bytes.
+const keptRoom = 4 * readSize
+
 var errReference = errors.New("a message of the client refers to a place outside the boundary")
 
 // A checker holds the messages of a session's client against the policy. It
 // belongs to one pump.
 type checker struct {
 	references func() *policy.References
-	buf        bytes.Buffer
+	budget     *bytebudget.Hold // of the call, whose only user the checker is while the session runs
+	buf        *bytebudget.Buffer
+	taken      int64 // of the budget, for buf
 }
 
 // references is what the policy says now: a session outlives many.
@@ -33,22 +39,18 @@ func (c *Call) references() *policy.References {
 }
 
 // hold reads a message and returns it to be passed on, or an *operation.Error if
-// it may not pass.
+// it may not pass, or errNoRoom. What it returns is valid until release.
 func (c *checker) hold(message io.Reader) (io.Reader, error) {
 	references := c.references()
 	if references.All() {
 		return message, nil
 	}
-	if c.buf.Cap() > 4*readSize {
-		c.buf = bytes.Buffer{} // a large one is not kept for the small ones that follow
-	}
-	c.buf.Reset()
-	n, err := c.buf.ReadFrom(io.LimitReader(message, checkedMessage))
+	whole, err := c.read(message)
 	if err != nil {
 		return nil, err
 	}
 	held := c.buf.Bytes()
-	if n < checkedMessage {
+	if whole {
 		if err := operation.EventReferences(held, references.Allows); err != nil {
 			return nil, err
 		}
@@ -59,6 +61,50 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 	}
 	tail := append([]byte(nil), held[len(held)-operation.ReferenceOverlap:]...)
 	return io.MultiReader(bytes.NewReader(held), &watched{message: message, tail: tail}), nil
+}
+
+// read takes in at most checkedMessage of a message, and reports whether that is
+// all of it.
+func (c *checker) read(message io.Reader) (whole bool, err error) {
+	if c.buf == nil {
+		c.buf = bytebudget.NewBuffer(func(n int64) bool {
+			if !c.budget.TakeBody(n) {
+				return false
+			}
+			c.taken += n
+			return true
+		}, checkedMessage)
+	}
+	for {
+		left := checkedMessage - len(c.buf.Bytes())
+		if left == 0 {
+			return false, nil
+		}
+		room := c.buf.Room()
+		if room == nil {
+			return false, errNoRoom
+		}
+		n, err := message.Read(room[:min(len(room), left)])
+		c.buf.Add(n)
+		if ended(err) {
+			return len(c.buf.Bytes()) < checkedMessage, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// release lets go of a message that has passed.
+func (c *checker) release() {
+	switch {
+	case c.buf == nil:
+	case c.taken <= keptRoom:
+		c.buf.Reset()
+	default:
+		c.budget.GiveBody(c.taken)
+		c.buf, c.taken = nil, 0
+	}
 }
 
 // watched passes on the rest of a long message as long as nothing in it could be a

@@ -8,6 +8,7 @@ import (
 	"testing/iotest"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/operation"
 )
 
@@ -55,5 +56,41 @@ func TestALongMessagePassesOnlyWithoutAReference(t *testing.T) {
 		if err == nil {
 			t.Fatalf("a tool %d bytes around the bound passes", at)
 		}
+	}
+}
+
+// What is held of a message counts in the budget while it is held, and no longer.
+func TestAHeldMessageCountsInTheBudget(t *testing.T) {
+	budget := bytebudget.New(5<<20, 3<<20)
+	first, second := budget.Open("payroll", nil), budget.Open("payroll", nil)
+	long := `{"audio":"` + strings.Repeat("QUJD", (1<<20+1<<19)/4) + `"}`
+	c, other := &checker{references: nothing, budget: first}, &checker{references: nothing, budget: second}
+	if _, err := c.hold(strings.NewReader(long)); err != nil {
+		t.Fatal(err)
+	}
+	if held := budget.Held(); held < int64(len(long)) || held > checkedMessage+1 {
+		t.Errorf("%d bytes are held for a message of %d", held, len(long))
+	}
+	if _, err := other.hold(strings.NewReader(long)); !errors.Is(err, errNoRoom) {
+		t.Errorf("a second message beyond the client's bound: %v", err)
+	}
+	second.Release()
+	c.release()
+	if held := budget.Held(); held != 0 {
+		t.Errorf("%d bytes are held for a message that has passed", held)
+	}
+	// The room of a small message is kept for the next one.
+	for range 100 {
+		if _, err := c.hold(strings.NewReader(`{"audio":""}`)); err != nil {
+			t.Fatal(err)
+		}
+		c.release()
+	}
+	if held := budget.Held(); held == 0 || held > keptRoom {
+		t.Errorf("%d bytes are held between small messages", held)
+	}
+	first.Release()
+	if held := budget.Held(); held != 0 {
+		t.Errorf("%d bytes are held after the session", held)
 	}
 }

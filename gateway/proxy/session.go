@@ -14,6 +14,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/answer"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
@@ -23,7 +24,7 @@ import (
 const (
 	// messageLimit is the largest message of a session, in bytes. Realtime takes up
 	// to 15 MiB of audio in one event, which is 20 MiB as base64. Messages are
-	// passed on in pieces: the limit costs no memory.
+	// passed on in pieces; of one that must be checked, checkedMessage is held.
 	messageLimit = 24 << 20
 	// pongLimit is how long a side that is silent may take to answer a ping.
 	pongLimit = 30 * time.Second
@@ -51,6 +52,8 @@ type session struct {
 	client, backend *side
 	held            *held
 	every           time.Duration             // of pings while a side is silent
+	patience        time.Duration             // for one write
+	budget          *bytebudget.Hold          // of the call
 	references      func() *policy.References // that the client's messages may have, now
 }
 
@@ -86,9 +89,11 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	ends := make(chan ending, 2)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		ends <- pump(work, s.client, s.backend, pumping{over: ctx, check: &checker{references: s.references}})
+		ends <- pump(work, s.client, s.backend, pumping{over: ctx, patience: s.patience, check: &checker{references: s.references, budget: s.budget}})
 	})
-	wg.Go(func() { ends <- pump(work, s.backend, s.client, pumping{over: ctx, first: s.held.first}) })
+	wg.Go(func() {
+		ends <- pump(work, s.backend, s.client, pumping{over: ctx, patience: s.patience, first: s.held.first})
+	})
 	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
 	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
 
@@ -145,6 +150,21 @@ type pumping struct {
 	over  context.Context //nolint:containedctx // as long as the session
 	first <-chan opening  // of the first message, if it was read already
 	check *checker        // of each message before it passes; nil: of the backend's
+
+	patience time.Duration // for one write
+}
+
+// counting notes what is read of a message as it comes: a side that sends a long
+// one is not silent.
+type counting struct {
+	message io.Reader
+	moved   *atomic.Int64
+}
+
+func (c counting) Read(p []byte) (int, error) {
+	n, err := c.message.Read(p)
+	c.moved.Add(int64(n))
+	return n, err
 }
 
 // pump passes the messages of one side to the other, piece by piece, until a
@@ -153,7 +173,7 @@ type pumping struct {
 func pump(ctx context.Context, from, to *side, how pumping) ending {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stuck := time.AfterFunc(defaultWriteTimeout, cancel)
+	stuck := time.AfterFunc(how.patience, cancel)
 	defer stuck.Stop()
 	buf := make([]byte, readSize)
 	for {
@@ -166,6 +186,7 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 		if how.over.Err() != nil {
 			return ending{by: from, err: errOver}
 		}
+		message = counting{message, &from.moved}
 		if how.check != nil { // of either kind: a backend may read both
 			if message, err = how.check.hold(message); err != nil {
 				return ending{by: from, err: err}
@@ -176,14 +197,13 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 			var n int
 			stuck.Stop()
 			n, err = message.Read(buf)
-			from.moved.Add(int64(n))
 			if err != nil && !ended(err) {
 				return ending{by: from, err: err}
 			}
 			if how.over.Err() != nil {
 				return ending{by: from, err: errOver}
 			}
-			stuck.Reset(defaultWriteTimeout)
+			stuck.Reset(how.patience)
 			last := err != nil
 			if n > 0 {
 				_, err = w.Write(buf[:n])
@@ -200,6 +220,9 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 		if err != nil {
 			_ = to.conn.CloseNow() // so that its reader ends as well
 			return ending{by: to, err: err, writing: true}
+		}
+		if how.check != nil {
+			how.check.release()
 		}
 	}
 }
@@ -250,6 +273,10 @@ func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
 		told := websocket.CloseError{Code: websocket.StatusPolicyViolation, Reason: closeReason(refused)}
 		return told, told
 	}
+	if errors.Is(e.err, errNoRoom) {
+		told := websocket.CloseError{Code: websocket.StatusTryAgainLater, Reason: "overloaded: the message"}
+		return told, told
+	}
 	if e.by == nil && e.err != nil {
 		told := revokedClose(e.err)
 		return told, told
@@ -272,6 +299,9 @@ func (s *session) outcome(e ending, r *Result) targets.Kind {
 	switch {
 	case refused:
 		r.Outcome, r.Err = OutcomeRejected, errReference
+		return targets.Canceled
+	case errors.Is(e.err, errNoRoom):
+		r.Outcome, r.Err = OutcomeOverloaded, errNoRoom
 		return targets.Canceled
 	case e.by == nil && e.err != nil:
 		r.Outcome, r.Err = OutcomeRevoked, e.err

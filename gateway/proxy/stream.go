@@ -24,7 +24,7 @@ var (
 	errMalformed      = errors.New("the stream opened with an event that cannot be read")
 	errEncoded        = errors.New("the stream is compressed, which was not asked for")
 	errEndMissing     = errors.New("the stream ended without its last event")
-	errNoRoom         = errors.New("the budget of held bytes has no room for an event of the answer")
+	errNoRoom         = errors.New("the budget of held bytes has no room for an event or message")
 	errEventMidStream = errors.New("the backend sent an error event in the stream")
 )
 
