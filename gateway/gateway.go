@@ -234,7 +234,7 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 	if err != nil {
 		return err
 	}
-	g.publicL = g.bounded(descriptor.NewListener(l, descriptor.NewSlots(g.descriptors.In), g.descriptors.Extra))
+	g.publicL = g.bounded(l)
 	g.public = edge.NewServer(sheds(handler), g.cfg.Limits.timeouts(), g.cfg.HTTP2)
 	g.public.ErrorLog = telemetry.StdLog(g.log)
 	g.public.ConnContext = marked(g.public.ConnContext)

@@ -113,6 +113,21 @@ func (l Limits) validate(fault func(path, format string, args ...any)) {
 	}
 }
 
+// connectionsFor returns the bounds of connections where there are descriptors for
+// so many; 0: for any number. One source may still have the same share. perSource
+// is 0, not bounded, where one may have all: health is answered beyond the total.
+func (l Limits) connectionsFor(descriptors int) (total, perSource int) {
+	total, perSource = l.Connections, l.ConnectionsPerSource
+	if descriptors > 0 && descriptors < total {
+		perSource = max(1, int(int64(perSource)*int64(descriptors)/int64(total)))
+		total = descriptors
+	}
+	if perSource >= total {
+		perSource = 0
+	}
+	return total, perSource
+}
+
 // timeouts are what the limits give a client's connection.
 func (l Limits) timeouts() edge.Timeouts {
 	return edge.Timeouts{Head: time.Duration(l.HeadTimeout), Body: time.Duration(l.BodyTimeout), Write: time.Duration(l.WriteTimeout)}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/descriptor"
 	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/targets"
@@ -123,24 +124,29 @@ func (g *gateway) newProber() *probe.Prober {
 // the bounds hold.
 func (g *gateway) bounded(l net.Listener) *edge.Listener {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "stampgate_connections_refused_total", Help: "Connections of clients that were closed at once, by the limit that they were over: total or source.",
+		Name: "stampgate_connections_refused_total", Help: "Connections of clients beyond a limit: of the total, which get an answer to a health check and 503 to all else, or of their source, which are closed.",
 	}, []string{"bound"})
 	for _, b := range edge.Bounds() {
 		refused.WithLabelValues(string(b)) // so that each shows before it happens
 	}
 	limits := g.cfg.Limits
-	out := edge.Listen(l, edge.Limits{
-		Total: limits.Connections, PerSource: limits.ConnectionsPerSource, Unsent: int64(limits.UnsentPerConnection),
+	total, perSource := limits.connectionsFor(g.descriptors.In)
+	// Those beyond the total are not closed but shed: see sheds.
+	within := descriptor.NewListener(l, descriptor.NewSlots(total), g.descriptors.Extra)
+	out := edge.Listen(within, edge.Limits{
+		PerSource: perSource, Unsent: int64(limits.UnsentPerConnection),
 		Write:   time.Duration(limits.WriteTimeout),
 		Refused: func(b edge.Bound) { refused.WithLabelValues(string(b)).Inc() },
 	})
+	within.Room = out.EndIdle
+	within.Beyond = func() { refused.WithLabelValues(string(edge.InTotal)).Inc() }
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	g.metrics.MustRegister(
 		refused,
 		gauge("stampgate_connections", "Connections of clients that are open.", func() float64 { return float64(out.Open()) }),
-		gauge("stampgate_connections_limit", "Connections of clients that may be open.", func() float64 { return float64(limits.Connections) }),
+		gauge("stampgate_connections_limit", "Connections of clients that may be open.", func() float64 { return float64(total) }),
 		gauge("stampgate_held_bytes", "Bytes that requests hold: bodies, and answers that clients have not taken.", func() float64 { return float64(g.budget.Held()) }),
 		gauge("stampgate_held_bytes_limit", "Bytes that requests may hold.", func() float64 { return float64(limits.Held) }),
 	)

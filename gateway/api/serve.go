@@ -102,7 +102,9 @@ func (v *visit) forward(match operation.Match, client policy.Caller) error {
 	if err != nil {
 		return err
 	}
-	if refs := v.snapshot.References(); !refs.All() {
+	defer v.run(call, client)()
+	// By the policy now in force: a body may take a minute to come.
+	if refs := call.RulesOfReferences(); !refs.All() {
 		if err := operation.References(match.Operation, body, &scan, refs.Allows); err != nil {
 			return err
 		}
@@ -111,7 +113,6 @@ func (v *visit) forward(match operation.Match, client policy.Caller) error {
 	call.Body, call.Scan = body, scan
 	call.Stream, call.Tokens = v.stream, operation.Tokens(&scan, len(body))
 	call.Stateless = match.Operation.Stateless && !scan.Store.On
-	defer v.run(call, client)()
 	v.result = v.Proxy.Serve(v.w, call)
 	return v.refusal()
 }

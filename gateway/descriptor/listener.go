@@ -18,6 +18,12 @@ import (
 type Listener struct {
 	net.Listener
 
+	// Room, if set, ends a connection that nobody needs, and reports whether there
+	// was one. Beyond, if set, is told of each extra connection. Both are set before
+	// the first Accept.
+	Room   func() bool
+	Beyond func()
+
 	slots *Slots
 	most  int // extra connections
 
@@ -51,7 +57,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		switch {
-		case err == nil && !short && l.slots.Take():
+		case err == nil && !short && l.take():
 			l.refill()
 			return &conn{Conn: c, listener: l}, nil
 		case err == nil:
@@ -70,6 +76,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// take takes a slot, at the cost of connections that nobody needs.
+func (l *Listener) take() bool {
+	for !l.slots.Take() {
+		if l.Room == nil || !l.Room() {
+			return false
+		}
+	}
+	return true
+}
+
 // Close implements net.Listener.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
@@ -86,6 +102,9 @@ func (l *Listener) Close() error {
 
 // addExtra counts a connection beyond the slots, once there is a place.
 func (l *Listener) addExtra(c net.Conn) *conn {
+	if l.Beyond != nil {
+		l.Beyond()
+	}
 	out := &conn{Conn: c, listener: l, extra: true, since: time.Now()}
 	for {
 		wait := l.place(out)

@@ -91,10 +91,16 @@ func ours(c net.Conn) *conn {
 	return own
 }
 
-// noteState keeps the listener informed of who idles.
+// noteState keeps the listener informed of who idles: who waits for a request, the
+// first one included. A deadline of the last answer does not hold for the next.
 func noteState(c net.Conn, state http.ConnState) {
-	if own := ours(c); own != nil {
-		own.setIdle(state == http.StateIdle)
+	own := ours(c)
+	if own == nil {
+		return
+	}
+	own.setIdle(state == http.StateIdle || state == http.StateNew)
+	if state == http.StateIdle || state == http.StateActive {
+		own.until.Store(0)
 	}
 }
 

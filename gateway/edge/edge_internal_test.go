@@ -1,8 +1,13 @@
 package edge
 
 import (
+	"errors"
 	"net"
+	"net/http"
+	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // One host is one source, however many addresses its network gives it.
@@ -49,4 +54,37 @@ func TestCounterGivesBackWhatItLent(t *testing.T) {
 	if len(c.used) != 0 {
 		t.Errorf("%v is kept of what nobody uses", c.used)
 	}
+}
+
+// An earlier deadline that someone set holds for a write that begins after it was
+// set; one that has passed, or of the last answer, does not hold for the next.
+func TestAnEarlierWriteDeadlineHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe() // nobody reads: every write waits for its deadline
+		defer far.Close()
+		c := &conn{Conn: near, listener: Listen(nil, Limits{Write: time.Minute})}
+		wait := func() time.Duration {
+			start := time.Now()
+			if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal(err)
+			}
+			return time.Since(start)
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		if d := wait(); d != 500*time.Millisecond {
+			t.Errorf("a write with a deadline in 500 ms took %v", d)
+		}
+		if d := wait(); d != time.Minute {
+			t.Errorf("a write after that deadline took %v", d)
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		noteState(c, http.StateIdle)
+		if d := wait(); d != time.Minute {
+			t.Errorf("a write of the next answer took %v", d)
+		}
+		_ = c.SetDeadline(time.Now().Add(time.Hour))
+		if d := wait(); d != time.Minute {
+			t.Errorf("a write with a later deadline took %v", d)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"container/list"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -30,8 +31,8 @@ const sendBuffer = 128 << 10
 
 // Limits bound the connections of a listener.
 type Limits struct {
-	Total     int // open at a time
-	PerSource int // of them, from one address: IPv6 by its /64, which one host owns
+	Total     int // open at a time; 0: bounded elsewhere
+	PerSource int // of them; 0: not bounded; from one address: IPv6 by its /64, which one host owns
 	// Unsent is how many bytes of answers a connection may leave unread in the
 	// gateway, beside one buffer for each request.
 	Unsent int64
@@ -41,9 +42,10 @@ type Limits struct {
 }
 
 // A Listener accepts connections within its limits. For one that is over them the
-// connection that idles longest is closed, so that nobody keeps others out by
-// connections that ask nothing; if none idles, it is closed itself, at once: its
-// peer sees that, where one in the backlog would wait unseen.
+// connection that idles longest, or has sent no request yet, is closed, so that
+// nobody keeps others out by connections that ask nothing; if none idles, it is
+// closed itself, at once: its peer sees that, where one in the backlog would wait
+// unseen.
 type Listener struct {
 	net.Listener
 
@@ -100,16 +102,20 @@ func innermost(c net.Conn) net.Conn {
 }
 
 func (l *Listener) enter(from netip.Prefix) (Bound, bool) {
-	if l.open.Add(1) > int64(l.limits.Total) {
+	if n := l.open.Add(1); l.limits.Total > 0 && n > int64(l.limits.Total) {
 		l.open.Add(-1)
 		return InTotal, false
 	}
-	if !l.sources.Enter(from) {
+	if l.limits.PerSource > 0 && !l.sources.Enter(from) {
 		l.open.Add(-1)
 		return PerSource, false
 	}
 	return "", true
 }
+
+// EndIdle closes the connection that idles longest, and reports whether there was
+// one: for whoever has a bound beside these.
+func (l *Listener) EndIdle() bool { return l.makeRoom(InTotal, netip.Prefix{}) }
 
 // makeRoom closes the connection that idles longest, of those that the bound is
 // about, and reports whether there was one.
@@ -130,7 +136,9 @@ func (l *Listener) makeRoom(bound Bound, from netip.Prefix) bool {
 }
 
 func (l *Listener) leave(from netip.Prefix) {
-	l.sources.Leave(from)
+	if l.limits.PerSource > 0 {
+		l.sources.Leave(from)
+	}
 	l.open.Add(-1)
 }
 
@@ -163,6 +171,7 @@ type conn struct {
 	source   netip.Prefix
 	unsent   *bytebudget.Account
 	closed   atomic.Bool
+	until    atomic.Int64  // the write deadline that was set from outside, in Unix ns; 0: none
 	place    *list.Element // among those that idle; nil: it does not
 }
 
@@ -180,12 +189,36 @@ func (c *conn) setIdle(idle bool) {
 	}
 }
 
-// Write implements net.Conn.
+// Write implements net.Conn. A deadline that was set and has not passed holds if it
+// is the earlier one.
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.listener.limits.Write)); err != nil {
-		return 0, err
+	for {
+		set, now := c.until.Load(), time.Now()
+		end := now.Add(c.listener.limits.Write)
+		if set > now.UnixNano() && set < end.UnixNano() {
+			end = time.Unix(0, set)
+		}
+		if err := c.Conn.SetWriteDeadline(end); err != nil {
+			return 0, err
+		}
+		if c.until.Load() == set { // else ours has replaced a newer one
+			return c.Conn.Write(p)
+		}
 	}
-	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.until.Store(0)
+	if !t.IsZero() {
+		c.until.Store(t.UnixNano())
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // NetConn returns the connection underneath.

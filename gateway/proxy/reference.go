@@ -30,8 +30,9 @@ type checker struct {
 	taken      int64 // of the budget, for buf
 }
 
-// references is what the policy says now: a session outlives many.
-func (c *Call) references() *policy.References {
+// RulesOfReferences is what the policy says now: a session outlives many, and a
+// slow body some.
+func (c *Call) RulesOfReferences() *policy.References {
 	if s := c.Running.Policy(); s != nil {
 		return s.References()
 	}

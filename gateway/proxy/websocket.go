@@ -210,7 +210,7 @@ func (a *attempt) session(r *http.Request, backend *held) targets.Outcome {
 		a.ticket.Begun(time.Now()) // a session may last for hours: nobody shall wait for its end
 	}
 	s := newSession(client, backend, a.proxy.cfg.KeepAlive)
-	s.references, s.budget, s.patience = a.call.references, a.call.Hold, a.proxy.cfg.WriteTimeout
+	s.references, s.budget, s.patience = a.call.RulesOfReferences, a.call.Hold, a.proxy.cfg.WriteTimeout
 	kind := s.run(a.call.Context, &a.result)
 	if kind == targets.Success && backend.rejected {
 		kind = targets.Rejected

@@ -156,11 +156,12 @@ func TestAClientThatNeverReadsIsClosed(t *testing.T) {
 // became free is given again.
 func TestConnectionsAreBounded(t *testing.T) {
 	for _, tt := range []struct {
-		bound  string
-		limits gateway.Limits
+		bound        string
+		limits       gateway.Limits
+		call, health int // the answers on one connection more; 0: it is closed without
 	}{
-		{"total", gateway.Limits{Connections: 5, ConnectionsPerSource: 5}},
-		{"source", gateway.Limits{Connections: 50, ConnectionsPerSource: 5}},
+		{"total", gateway.Limits{Connections: 5, ConnectionsPerSource: 5}, http.StatusServiceUnavailable, http.StatusOK},
+		{"source", gateway.Limits{Connections: 50, ConnectionsPerSource: 5}, 0, 0},
 	} {
 		t.Run(tt.bound, func(t *testing.T) {
 			s := e2e.Start(t, e2e.Options{Configure: func(c *gateway.Config) { c.Limits = tt.limits }})
@@ -198,8 +199,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 			}
 			s.Await("all are in use", func() bool { return s.Status(g).InFlight == len(idle) })
 			before := metric(t, s, g, `stampgate_connections_refused_total{bound="`+tt.bound+`"}`)
-			if served() != nil {
-				t.Error("a connection more is served")
+			status, closes := one(t, g, "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\napi-key: "+s.Key+"\r\nContent-Length: 2\r\n\r\n{}")
+			health, _ := one(t, g, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+			if status != tt.call || health != tt.health || !closes {
+				t.Errorf("a connection more gets %d for a call and %d for a health check, closed after it: %v; want %d and %d", status, health, closes, tt.call, tt.health)
 			}
 			open = idle
 			if n := metric(t, s, g, `stampgate_connections_refused_total{bound="`+tt.bound+`"}`); n <= before {
@@ -209,8 +212,39 @@ func TestConnectionsAreBounded(t *testing.T) {
 				_ = c.Close()
 			}
 			s.Await("the free place is given again", func() bool { return served() != nil })
+			// Nor do connections that never say a word keep others out.
+			for range 20 {
+				c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = c.Close() })
+			}
+			if status, _ := one(t, g, "GET /openai/v1/models HTTP/1.1\r\nHost: x\r\napi-key: "+s.Key+"\r\n\r\n"); status != http.StatusOK {
+				t.Errorf("a call beside silent connections gets %d", status)
+			}
 		})
 	}
+}
+
+// one sends a request on a connection of its own and returns the status, 0 if the
+// connection was closed without an answer, and whether the answer says that it
+// will be.
+func one(t *testing.T, g *e2e.Gateway, request string) (status int, closes bool) {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(e2e.Limit))
+	_, _ = io.WriteString(c, request)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, true
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode, resp.Close
 }
 
 // metric reads one series of a gateway.
