@@ -9,7 +9,7 @@ import (
 // P1, P4: whatever happens to one or two of three targets, every request gets its
 // right answer, no answer is cut in silence, and nothing leaves the boundary.
 func TestScorecardShort(t *testing.T) {
-	card, err := scorecard.Run(t.Context(), scorecard.Config{Gateway: scorecard.RunGateway, Short: true})
+	card, err := scorecard.Run(t.Context(), scorecard.Config{Gateway: scorecard.RunGateway, Short: true, Parallel: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
