@@ -75,8 +75,9 @@ type Policy struct {
 	Etcd        *Etcd    `yaml:"etcd"`
 	TrustedKeys []string `yaml:"trustedKeys"` // ed25519:<base64>, of whom a policy may be signed
 	CacheDir    string   `yaml:"cacheDir"`    // for the last good policy; default /var/lib/stampgate
-	// AcceptOlder is the serial of a policy below the highest that was followed here
-	// which may be served all the same. It stands for one start, not for good.
+	// AcceptOlder is the serial of a policy below the highest that was followed here,
+	// or cached where that is not known, which may be served all the same. It stands
+	// for one start, not for good.
 	AcceptOlder uint64 `yaml:"acceptOlder"`
 	File        string `yaml:"file"`
 }

@@ -52,8 +52,8 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 		return nil
 	}
 	if err := g.follower.Load(); err != nil {
-		// Not fatal: etcd may have a good one. Until then the gateway is not ready.
-		g.log.Error().Err(err).Msg("cached policy not used")
+		// Not fatal: etcd may have what is good. Without a policy the gateway is not ready.
+		g.log.Error().Err(err).Msg("the cache, or a part of it, is not used")
 	}
 	parts.Go(func() error { return g.store.Watch(work, g.cfg.Boundary, g.follower) })
 	parts.Go(func() error { g.follower.KeepTrying(work); return nil })

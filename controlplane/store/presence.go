@@ -145,12 +145,13 @@ func (a *announcement) revoke(ctx context.Context, lease clientv3.LeaseID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeGrace)
 	defer cancel()
 	if _, err := a.store.client.Revoke(ctx, lease); err != nil {
-		a.store.log.Debug().Err(err).Msg("presence lease runs out by itself")
+		a.store.log.Debug().Err(telemetry.Foreign(err)).Msg("presence lease runs out by itself")
 	}
 }
 
 // ListPresence returns the gateways that are there, by region and name. What a
-// gateway says is not signed: it is for showing, never for deciding.
+// gateway says is not signed: it is for showing, and decides nothing but how many
+// serials a publication leaves out, within a bound.
 func (s *Store) ListPresence(ctx context.Context, boundary geo.Boundary) ([]Presence, error) {
 	if err := checkBoundary(boundary); err != nil {
 		return nil, err

@@ -25,9 +25,6 @@ const (
 	OfConnection Cause = "connection"
 )
 
-// Causes are all that a refusal can have.
-func Causes() []Cause { return []Cause{OfProcess, OfClient, OfConnection} }
-
 // A Budget is the process's. The zero Budget has no room; use New.
 type Budget struct {
 	limit, perClient int64

@@ -33,8 +33,9 @@ type sealed struct {
 }
 
 // Load puts the cached policy and orders in force. It returns nil when there is
-// no cache; any error means that what lies there is not fit for use, or that it is
-// older than what was followed before: see Config.AcceptOlder.
+// no cache; any error means that something that lies there is not fit for use, or
+// that the policy is or may be older than what was followed before, and that this
+// part is not in force: see Config.AcceptOlder.
 func (f *Follower) Load() error {
 	if f.cfg.CacheDir == "" || f.cfg.Verifier == nil {
 		return nil
@@ -60,11 +61,33 @@ func (f *Follower) loadPolicy() error {
 	if err != nil || !found {
 		return errors.Join(err, damaged)
 	}
-	if err := f.advance(e, true); err != nil {
-		f.set(func(s *State) { s.RefusedSerial, s.RefusedReason = e.Serial, reason(err) })
-		return errors.Join(fmt.Errorf("cached policy: %w", err), damaged)
+	if damaged != nil {
+		err = f.vouched(e, damaged)
 	}
-	return damaged
+	if err == nil {
+		err = f.advance(e, true)
+	}
+	if err != nil {
+		f.set(func(s *State) { s.RefusedSerial, s.RefusedReason = e.Serial, reason(err) })
+		return fmt.Errorf("cached policy: %w", err)
+	}
+	return nil
+}
+
+// vouched refuses the cached policy if the note of the highest serial is damaged,
+// unless an operator names it. Nothing below it is followed in either case, but its
+// serial is not noted on disk: a higher one may have been followed.
+func (f *Follower) vouched(e store.Envelope, damaged error) error {
+	if _, err := e.OpenVerified(f.cfg.Local.Boundary, f.cfg.Verifier); err != nil {
+		return errors.Join(err, damaged)
+	}
+	f.noteSeen(e.Serial)
+	if e.Serial != f.cfg.AcceptOlder {
+		return fmt.Errorf("serial %d may be older than what this gateway has followed, and let in what was shut out since. "+
+			"Let etcd bring a policy, or set policy.acceptOlder: %d in the gateway's configuration if it may be served: %w", e.Serial, e.Serial, damaged)
+	}
+	f.cfg.Log.Warn().Err(damaged).Uint64("serial", e.Serial).Msg("cached policy accepted by policy.acceptOlder")
+	return nil
 }
 
 func (f *Follower) loadOrders() error {

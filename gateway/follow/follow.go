@@ -28,8 +28,9 @@ type Config struct {
 	Local    geo.Residency     // the gateway's own limits; its Boundary is the boundary
 	Verifier *signing.Verifier // nil: policies come from a file, unsigned
 	CacheDir string            // "": nothing is kept on disk
-	// AcceptOlder is the one serial below the highest that was ever followed which may
-	// be put in force all the same: an operator's word. 0: none.
+	// AcceptOlder is the one serial below the highest that was ever followed, or cached
+	// where that is not known, which may be put in force all the same: an operator's
+	// word. 0: none.
 	AcceptOlder uint64
 	// Advance is called with each new snapshot before requests see it, so that
 	// state for its targets exists.

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -196,9 +197,72 @@ func TestTheHighestSerialSurvivesATornWrite(t *testing.T) {
 	if _, err := f.readSeen(); err == nil {
 		t.Error("rubbish passes")
 	}
-	again, err := l.start(0)
-	if err == nil || again.State().AppliedSerial != 6 {
-		t.Errorf("with a damaged note: serial %d, %v", again.State().AppliedSerial, err)
+}
+
+// Without its note a gateway does not know whether the cached policy is the last
+// that it followed: nobody is served by it unless an operator names it, and nothing
+// is noted until there is a policy that may be followed.
+func TestADamagedNoteServesNoCachedPolicy(t *testing.T) {
+	l := newLab(t, t.TempDir())
+	f, err := l.start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Policy(l.envelope(6))
+	path := filepath.Join(l.dir, seenFile)
+	if err := os.WriteFile(path, make([]byte, 2*seenSlot), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := l.files()
+	for _, word := range []uint64{0, 5, 7} {
+		f, err := l.start(word)
+		if err == nil || f.Snapshot() != nil || !strings.Contains(err.Error(), "policy.acceptOlder: 6") || !strings.Contains(err.Error(), path) {
+			t.Errorf("with an operator's word for %d: serial %d is served, %v", word, f.State().AppliedSerial, err)
+		}
+		if s := f.State(); s.RefusedSerial != 6 || !strings.Contains(s.RefusedReason, "policy.acceptOlder: 6") || s.SeenSerial != 6 {
+			t.Errorf("with an operator's word for %d the state is %+v", word, s)
+		}
+		f.Policy(l.envelope(4)) // as a restored etcd would say
+		if f.Snapshot() != nil {
+			t.Error("what is older than the cached policy is served once etcd says it")
+		}
+	}
+	f, err = l.start(6)
+	if err != nil || f.State().AppliedSerial != 6 {
+		t.Errorf("with an operator's word: serial %d, %v", f.State().AppliedSerial, err)
+	}
+	if !bytes.Equal(l.files()[seenFile], damaged[seenFile]) {
+		t.Error("the note was written anew from a policy that may be older")
+	}
+	if f, err = l.start(0); err == nil || f.Snapshot() != nil {
+		t.Errorf("the operator's word stood for more than one start: %v", err)
+	}
+	f.Policy(l.envelope(6)) // etcd says it
+	if again, err := l.start(0); err != nil || f.State().AppliedSerial != 6 || again.State().AppliedSerial != 6 {
+		t.Errorf("after etcd: serial %d, %v", again.State().AppliedSerial, err)
+	}
+}
+
+// One that does not know the signer takes no serial from what lies there.
+func TestADamagedNoteLearnsNothingFromAForgedPolicy(t *testing.T) {
+	l := newLab(t, t.TempDir())
+	f, err := l.start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := newLab(t, l.dir).envelope(9)
+	if err := f.write(policyFile, forged); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, seenFile), []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err = l.start(9)
+	if err == nil || f.State().SeenSerial != 0 {
+		t.Errorf("serial %d is known, %v", f.State().SeenSerial, err)
+	}
+	if f.Policy(l.envelope(3)); f.State().AppliedSerial != 3 {
+		t.Errorf("a genuine policy is refused: %+v", f.State())
 	}
 }
 

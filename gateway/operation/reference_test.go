@@ -60,10 +60,12 @@ func TestExternalReferencesAreFoundWhereTheyCanStand(t *testing.T) {
 		{"a search of the web", "chat_completions", `{"messages":[],"web_search_options":{}}`, "web_search_options"},
 		{"a data source", "chat_completions", `{"messages":[],"data_sources":[{"type":"azure_search","parameters":{"endpoint":` + u + `,"index_name":"i"}}]}`, "data_sources[0].parameters.endpoint"},
 		{"a data source in its old name", "chat_completions", `{"messages":[],"dataSources":[{"type":"AzureCognitiveSearch","parameters":{"endpoint":` + u + `}}]}`, "dataSources[0].parameters.endpoint"},
-		{"a data source that names no place", "chat_completions", `{"messages":[],"data_sources":[{"type":"azure_ml_index","parameters":{"project_resource_id":"/subscriptions/x"}}]}`, "data_sources[0]"},
+		{"a data source that names no place", "chat_completions", `{"messages":[],"data_sources":[{"type":"azure_search","parameters":{"index_name":"i"}}]}`, "data_sources[0]"},
+		{"a data source of a project", "chat_completions", `{"messages":[],"data_sources":[{"type":"azure_ml_index","parameters":{"project_resource_id":"/subscriptions/x"}}]}`, "data_sources[0].parameters.project_resource_id"},
 		{"a connection string", "chat_completions", `{"messages":[],"data_sources":[{"parameters":{"authentication":{"connection_string":"AccountEndpoint=https://evil.example"}}}]}`, "data_sources[0].parameters.authentication.connection_string"},
 		{"a tool server", "responses", `{"input":"x","tools":[{"type":"function","name":"f"},{"type":"mcp","server_label":"l","server_url":` + u + `}]}`, "tools[1].server_url"},
-		{"a connector", "responses", `{"input":"x","tools":[{"type":"mcp","connector_id":"connector_x"}]}`, "tools[0].server_url"},
+		{"a connector", "responses", `{"input":"x","tools":[{"type":"mcp","connector_id":"connector_x"}]}`, "tools[0].connector_id"},
+		{"a tool server that is not named", "responses", `{"input":"x","tools":[{"type":"mcp","server_label":"l"}]}`, "tools[0].server_url"},
 		{"a built-in search", "responses", `{"input":"x","tools":[{"type":"web_search_preview_2025_03_11"}]}`, "tools[0].type"},
 		{"a built-in search of Bing", "responses", `{"input":"x","tools":[{"type":"bing_grounding"}]}`, "tools[0].type"},
 		{"a tool that is not known", "chat_completions", `{"messages":[],"tools":[{"type":"browser_automation"}]}`, "tools[0].type"},
@@ -126,6 +128,29 @@ func TestAListedHostMayBeNamed(t *testing.T) {
 		`{"data_sources":[{"parameters":{"endpoint":"https://files.example","embedding_dependency":{"type":"endpoint","endpoint":"https://evil.example"}}}]}`: "data_sources[0].parameters.embedding_dependency.endpoint",
 		`{"data_sources":[{"parameters":{"endpoint":"files.example"}}]}`:                                                                                      "data_sources[0].parameters.endpoint",
 		`{"data_sources":[{"parameters":{"endpoint":"https://files.example"}},{"parameters":{"index":"i"}}]}`:                                                 "data_sources[1]",
+	} {
+		got := refused(t, opNamed(t, "chat_completions"), body, listed)
+		if strings.TrimPrefix(got, "external_reference ") != want {
+			t.Errorf("%s: got %q, want %q", body, got, want)
+		}
+	}
+}
+
+// A place that can be checked does not stand for another one that cannot.
+func TestAListedHostVouchesForNoOtherPlace(t *testing.T) {
+	const ok = `"https://files.example/x"`
+	for body, want := range map[string]string{
+		`{"data_sources":[{"type":"pinecone","parameters":{"environment":"e","embedding_dependency":{"type":"endpoint","endpoint":` + ok + `}}}]}`: "data_sources[0].parameters.environment",
+		`{"dataSources":[{"type":"Pinecone","parameters":{"embeddingEndpoint":` + ok + `,"Environment":"e"}}]}`:                                    "dataSources[0].parameters.Environment",
+		`{"data_sources":[{"type":"azure_ml_index","parameters":{"endpoint":` + ok + `,"project_resource_id":"/subscriptions/x"}}]}`:               "data_sources[0].parameters.project_resource_id",
+		`{"dataSources":[{"type":"AzureMLIndex","parameters":{"endpoint":` + ok + `,"projectResourceId":"/subscriptions/x"}}]}`:                    "dataSources[0].parameters.projectResourceId",
+		`{"data_sources":[{"parameters":{"index":"i","embedding_dependency":{"type":"endpoint","endpoint":` + ok + `}}}]}`:                         "data_sources[0]",
+		`{"dataSources":[{"parameters":{"index":"i","embeddingEndpoint":` + ok + `}}]}`:                                                            "dataSources[0]",
+		`{"dataSources":[{"parameters":{"endpoint":` + ok + `,"embeddingEndpoint":"https://evil.example"}}]}`:                                      "dataSources[0].parameters.embeddingEndpoint",
+		`{"data_sources":[{"parameters":{"endpoint":` + ok + `,"embedding_dependency":{"type":"endpoint","endpoint":` + ok + `}}}]}`:               "",
+		`{"tools":[{"type":"mcp","server_url":` + ok + `,"connector_id":"connector_dropbox"}]}`:                                                    "tools[0].connector_id",
+		`{"tools":[{"connector_id":"connector_dropbox","server_url":` + ok + `,"type":"mcp"}]}`:                                                    "tools[0].connector_id",
+		`{"tools":[{"type":"mcp","server_url":` + ok + `,"connector_id":null}]}`:                                                                   "",
 	} {
 		got := refused(t, opNamed(t, "chat_completions"), body, listed)
 		if strings.TrimPrefix(got, "external_reference ") != want {

@@ -247,12 +247,14 @@ func (s *seeker) tool(m strictjson.Member, p *at) {
 				s.refuse(p)
 			}
 			s.url(m, p)
+		case string(m.Name) == "connector_id" && m.Kind != strictjson.Null: // a service, wherever it is
+			s.refuse(p)
 		default:
 			s.partMember(m, p)
 			s.network(m, p)
 		}
 	})
-	if kind == "mcp" && !server { // a connector, whose server is not named
+	if kind == "mcp" && !server {
 		s.refuse(p.field("server_url"))
 	}
 	s.array(tools, p.field("tools"), s.tool) // of a namespace
@@ -271,12 +273,16 @@ func (s *seeker) network(m strictjson.Member, p *at) {
 }
 
 // dataSource looks for every member that says where the data is. A source that
-// says it in no way that can be checked is refused.
+// says it in no way that can be checked is refused, and so is one that says it in
+// another way besides.
 func (s *seeker) dataSource(m strictjson.Member, p *at) {
 	found := false
 	var look func(m strictjson.Member, p *at)
 	look = func(m strictjson.Member, p *at) {
+		before := found
 		switch {
+		case hidesPlace(m.Name) && m.Kind != strictjson.Null:
+			s.refuse(p)
 		case m.Kind == strictjson.Object:
 			s.members(value(m), p, look)
 		case m.Kind == strictjson.String && namesPlace(m.Name):
@@ -286,6 +292,9 @@ func (s *seeker) dataSource(m strictjson.Member, p *at) {
 				s.refuse(p)
 			}
 		}
+		if strings.HasPrefix(folded(m.Name), "embedding") {
+			found = before // where embeddings are made, not where the data is
+		}
 	}
 	look(m, p)
 	if !found {
@@ -293,14 +302,26 @@ func (s *seeker) dataSource(m strictjson.Member, p *at) {
 	}
 }
 
+// folded is a parameter's name in the one form of its spellings: Azure has written
+// project_resource_id and projectResourceId.
+func folded(name []byte) string {
+	return strings.ReplaceAll(strings.ToLower(string(name)), "_", "")
+}
+
+// hidesPlace reports whether a data source's parameter says where something is in
+// words that are no URL: a cloud's region, a project of Azure.
+func hidesPlace(name []byte) bool {
+	return slices.Contains([]string{"environment", "projectresourceid"}, folded(name))
+}
+
 // namesPlace reports whether a data source's parameter says where something is.
 func namesPlace(name []byte) bool {
-	folded := strings.ToLower(string(name))
-	if strings.HasSuffix(folded, "_field") || strings.HasSuffix(folded, "_fields") {
+	lower := strings.ToLower(string(name))
+	if strings.HasSuffix(lower, "_field") || strings.HasSuffix(lower, "_fields") {
 		return false // of fields_mapping: which column of the index holds a document's URL
 	}
 	for _, word := range []string{"endpoint", "url", "uri", "host", "server", "connection", "address"} {
-		if strings.Contains(folded, word) {
+		if strings.Contains(lower, word) {
 			return true
 		}
 	}
