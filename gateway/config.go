@@ -207,6 +207,11 @@ func (c Config) Validate() error {
 	if _, err := geo.NewFence(c.local()); err != nil && c.Boundary != "" {
 		errs = append(errs, err)
 	}
+	for i, id := range c.FrontDoor.IDs {
+		if strings.TrimSpace(id) == "" {
+			fault(fmt.Sprintf("frontDoor.ids[%d]", i), "is empty: name the Front Door's id, or leave the list empty to let calls in from anywhere")
+		}
+	}
 	c.validateListeners(fault)
 	c.validatePolicy(fault)
 	if c.Gossip != nil && c.Gossip.KeyFile == "" && !loopback(c.Gossip.Listen) {

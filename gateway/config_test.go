@@ -62,6 +62,7 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		{"clear text on the network", "127.0.0.1:8443", "0.0.0.0:8443", []string{"tls: is missing"}},
 		{"half a certificate", "policy:", "tls: {certFile: a}\npolicy:", []string{"tls: certFile and keyFile"}},
 		{"an open admin listener", "policy:", "admin: {listen: 0.0.0.0:9443}\npolicy:", []string{"admin.tokenFile"}},
+		{"a Front Door without a name", "policy:", "frontDoor: {ids: [\"\"]}\npolicy:", []string{"frontDoor.ids[0]"}},
 		{"an open gossip port", "policy:", "gossip: {listen: 0.0.0.0:7946}\npolicy:", []string{"gossip.keyFile"}},
 		{"two sources", "{file: policy.yaml}", "{file: policy.yaml, etcd: {endpoints: [http://e:2379]}}", []string{"policy: names both"}},
 		{"etcd without a trusted key", "{file: policy.yaml}", "{etcd: {endpoints: [http://e:2379]}}", []string{"policy.trustedKeys"}},

@@ -41,7 +41,11 @@ func (v *visit) readBody(op *operation.Operation) ([]byte, error) {
 	}
 	rc := http.NewResponseController(v.w)
 	_ = rc.SetReadDeadline(time.Now().Add(v.BodyTimeout)) // in-memory writers of tests have none
-	buf := bytebudget.NewBuffer(v.hold.TakeBody, int(max(0, v.r.ContentLength)))
+	most := v.r.ContentLength
+	if most < 0 { // in chunks
+		most = v.MaxBody
+	}
+	buf := bytebudget.NewBuffer(v.hold.TakeBody, int(most))
 	if err := v.fill(buf); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func (b *Buffer) room(need int) []byte {
 		return b.bytes[len(b.bytes):cap(b.bytes)]
 	}
 	size := max(2*cap(b.bytes), firstRoom)
-	if b.most > cap(b.bytes) {
+	if b.most >= cap(b.bytes) {
 		size = min(size, b.most+1) // the last byte of room is for seeing the end
 	}
 	size = max(size, len(b.bytes)+need)

@@ -182,3 +182,18 @@ func BenchmarkHold(b *testing.B) {
 		}
 	})
 }
+
+// A buffer that was told how much comes never takes twice that.
+func TestABufferOfKnownLengthTakesNoMore(t *testing.T) {
+	const most = 32 << 10 // a power of two, as its doubling reaches exactly
+	var taken int64
+	b := bytebudget.NewBuffer(func(n int64) bool { taken += n; return true }, most)
+	for left := most; left > 0; {
+		n := min(left, len(b.Room()))
+		b.Add(n)
+		left -= n
+	}
+	if b.Room() == nil || taken > most+1 {
+		t.Errorf("%d bytes were taken for %d", taken, most)
+	}
+}

@@ -12,6 +12,7 @@ package edge
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -35,6 +36,10 @@ const (
 	// linger is how long a body that nobody reads is waited for after the answer:
 	// closing earlier would reset the connection, and the answer with it.
 	linger = 2 * time.Second
+	// smallBody is a body that is read though nobody wants it, if it comes within
+	// onItsWay: the packet after the head's, or the one after that.
+	smallBody = 16 << 10 // bytes
+	onItsWay  = 20 * time.Millisecond
 )
 
 // The bounds of HTTP/2, whose streams multiply what one connection can hold.
@@ -114,15 +119,31 @@ func Unsent(ctx context.Context) *bytebudget.Account {
 }
 
 // LeaveBody is called before an answer to a request whose body was not read to its
-// end. The answer goes out at once and the connection ends with it: net/http would
+// end. Unless that is small and here, the answer goes out at once and the connection ends with it: net/http would
 // wait for the body first, and a client that has stopped sending would get no
 // answer. A stream of HTTP/2 needs none of that, it is reset alone.
 func LeaveBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 || r.ProtoMajor != 1 {
+	if r.ContentLength == 0 || r.ProtoMajor != 1 || arrived(w, r) {
 		return
 	}
 	w.Header()["Connection"] = []string{"close"}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger)) // in-memory writers of tests have none
+}
+
+// arrived reads a small body that has come already, so that a connection need not
+// end for it, and reports whether it had.
+func arrived(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength < 0 || r.ContentLength > smallBody || r.Header["Expect"] != nil {
+		return false
+	}
+	c := http.NewResponseController(w)
+	if c.SetReadDeadline(time.Now().Add(onItsWay)) != nil {
+		return false
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return false
+	}
+	return c.SetReadDeadline(time.Time{}) == nil
 }
 
 // WithoutBodies wraps a handler that reads no body.

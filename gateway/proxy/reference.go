@@ -127,7 +127,7 @@ func (w *watched) Read(p []byte) (int, error) {
 
 func tooLongToCheck() error {
 	return &operation.Error{
-		Status: http.StatusBadRequest, Code: "external_reference", Param: "the message",
+		Status: http.StatusBadRequest, Code: "external_reference", Param: "the message (2 MiB or more, too long to be looked into)",
 		Message: "the message is too long to be looked into for references",
 	}
 }

@@ -287,6 +287,10 @@ func (s *session) goodbyes(e ending) (client, backend websocket.CloseError) {
 	if said, ok := errors.AsType[websocket.CloseError](e.err); ok {
 		return said, said
 	}
+	if e.by == s.client {
+		return websocket.CloseError{Code: websocket.StatusProtocolError, Reason: "the client's frames could not be read"},
+			websocket.CloseError{Code: websocket.StatusGoingAway}
+	}
 	return websocket.CloseError{Code: websocket.StatusBadGateway, Reason: "the backend broke off"},
 		websocket.CloseError{Code: websocket.StatusGoingAway}
 }

@@ -247,6 +247,30 @@ func one(t *testing.T, g *e2e.Gateway, request string) (status int, closes bool)
 	return resp.StatusCode, resp.Close
 }
 
+// A refusal costs no connection where the body was small and came with the head.
+func TestASmallRefusedRequestKeepsItsConnection(t *testing.T) {
+	s := e2e.Start(t, e2e.Options{})
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.Gateways[0].URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(e2e.Limit))
+	answers := bufio.NewReader(c)
+	for range 3 {
+		_, _ = io.WriteString(c, "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\napi-key: wrong\r\nContent-Length: 15\r\n\r\n{\"messages\":[]}")
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized || resp.Close {
+			t.Fatalf("status %d, closed after it: %v", resp.StatusCode, resp.Close)
+		}
+	}
+}
+
 // metric reads one series of a gateway.
 func metric(t *testing.T, s *e2e.Stack, g *e2e.Gateway, series string) float64 {
 	t.Helper()
