@@ -13,6 +13,9 @@ boundary = {
   countries = ["SE", "FR"]
   locations = ["swedencentral", "francecentral"]
   strict    = false
+
+  allow_data_zone = false # true: DataZone deployments, and countries holds every country of the zone
+  allow_global    = false # true: prompts are processed anywhere on earth, only data at rest stays
 }
 
 host_name   = "openai.eu.example.com"

@@ -15,7 +15,7 @@ locals {
     admin    = { listen = "127.0.0.1:9443", tokenFile = "/etc/stampgate/secrets/admin.token" }
     residency = {
       countries               = sort(var.boundary.countries)
-      processing              = var.boundary.allow_global || var.boundary.allow_data_zone ? "at-rest" : "in-boundary"
+      processing              = var.boundary.allow_global ? "at-rest" : "in-boundary"
       requirePrivateAddresses = true
     }
     policy = {

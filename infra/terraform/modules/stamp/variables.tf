@@ -14,7 +14,7 @@ variable "boundary" {
     countries       = set(string)
     locations       = set(string)
     strict          = optional(bool, false)
-    allow_data_zone = optional(bool, false)
+    allow_data_zone = optional(bool, false) # the zone's countries must all be among countries
     allow_global    = optional(bool, false)
   })
 }

@@ -11,3 +11,21 @@ run "example" {
     error_message = "the policy names every instance"
   }
 }
+
+run "a_data_zone_does_not_open_the_fence" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], allow_data_zone = true } }
+  assert {
+    condition     = yamldecode(output.policy).residency.processing == "in-boundary"
+    error_message = "at-rest would admit Global deployments too"
+  }
+}
+
+run "global_deployments_are_at_rest_only" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], allow_global = true } }
+  assert {
+    condition     = yamldecode(output.policy).residency.processing == "at-rest"
+    error_message = "a Global deployment processes anywhere"
+  }
+}

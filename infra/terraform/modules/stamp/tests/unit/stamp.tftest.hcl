@@ -75,6 +75,24 @@ run "behind_traffic_manager" {
   }
 }
 
+run "a_data_zone_does_not_open_the_fence" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], allow_data_zone = true } }
+  assert {
+    condition     = yamldecode(output.gateway_config).residency.processing == "in-boundary"
+    error_message = "at-rest would admit Global deployments too"
+  }
+}
+
+run "global_deployments_are_at_rest_only" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], allow_global = true } }
+  assert {
+    condition     = yamldecode(output.gateway_config).residency.processing == "at-rest"
+    error_message = "a Global deployment processes anywhere"
+  }
+}
+
 run "metrics_are_sent_with_the_identity" {
   command = plan
   variables { metrics_ingestion_url = "https://dce.swedencentral-1.metrics.ingest.monitor.azure.com/write" }
