@@ -16,6 +16,11 @@ boundary = {
 
   allow_data_zone = false # true: DataZone deployments, and countries holds every country of the zone
   allow_global    = false # true: prompts are processed anywhere on earth, only data at rest stays
+
+  # region: Microsoft's narrower sentence on Standard and ProvisionedManaged, for a
+  # boundary without all countries of a geography, such as NL alone (with Ireland).
+  # Make sure that your contract holds to it.
+  regional_processing = "geography"
 }
 
 host_name   = "openai.eu.example.com"

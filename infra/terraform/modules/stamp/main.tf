@@ -16,6 +16,7 @@ locals {
     residency = {
       countries               = sort(var.boundary.countries)
       processing              = var.boundary.allow_global ? "at-rest" : "in-boundary"
+      regionalProcessing      = var.boundary.regional_processing
       requirePrivateAddresses = true
     }
     policy = {

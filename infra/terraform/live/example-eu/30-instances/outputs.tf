@@ -10,6 +10,7 @@ output "policy" {
     residency = {
       countries               = sort(var.boundary.countries)
       processing              = var.boundary.allow_global ? "at-rest" : "in-boundary"
+      regionalProcessing      = var.boundary.regional_processing
       requirePrivateAddresses = true
     }
     stamps   = [for region in sort(keys(var.layout)) : { region = region, fallback = var.layout[region].fallback }]

@@ -29,3 +29,18 @@ run "global_deployments_are_at_rest_only" {
     error_message = "a Global deployment processes anywhere"
   }
 }
+
+# westeurope shares a geography with Ireland.
+run "one_country" {
+  command = plan
+  variables {
+    boundary  = { name = "nl", countries = ["NL"], locations = ["westeurope"], regional_processing = "region" }
+    layout    = { westeurope = { short = "weu", address_space = "10.10.0.0/24" } }
+    regions   = { westeurope = var.regions["swedencentral"] }
+    instances = { nl-1 = { location = "westeurope", deployments = { gpt = { model = "gpt-4o", version = "2024-11-20", capacity = 1 } } } }
+  }
+  assert {
+    condition     = yamldecode(output.policy).residency.regionalProcessing == "region"
+    error_message = "the policy says what the boundary says"
+  }
+}

@@ -234,3 +234,9 @@ run "a_drain_that_azure_would_cut_refused" {
   variables { drain_seconds = { notice = 60, timeout = 900 } }
   expect_failures = [var.drain_seconds]
 }
+
+run "an_unknown_reach_refused" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], regional_processing = "country" } }
+  expect_failures = [var.boundary]
+}
