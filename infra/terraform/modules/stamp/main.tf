@@ -35,7 +35,10 @@ locals {
       keyFile = "/etc/stampgate/secrets/gossip.keys"
     }
     frontDoor = { ids = var.front_door_ids }
-    drain     = { notice = "${var.drain_seconds.notice}s", timeout = "${var.drain_seconds.timeout}s" }
+    # Over Private Link all clients, and Front Door's probes, have one address: it
+    # may have every connection that a gateway takes by default.
+    limits = { for name, n in { connectionsPerSource = 16384 } : name => n if !local.public }
+    drain  = { notice = "${var.drain_seconds.notice}s", timeout = "${var.drain_seconds.timeout}s" }
   }
 
   cloud_init = join("\n", ["#cloud-config", yamlencode({

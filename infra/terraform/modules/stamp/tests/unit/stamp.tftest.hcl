@@ -48,6 +48,10 @@ run "behind_front_door" {
     error_message = "the gateway checks X-Azure-FDID"
   }
   assert {
+    condition     = yamldecode(output.gateway_config).limits.connectionsPerSource == 16384
+    error_message = "all clients come from the one address of Private Link: it may have every connection"
+  }
+  assert {
     condition     = length(yamldecode(output.gateway_config).gossip.join) == 11 && yamldecode(output.gateway_config).gossip.join[0] == "10.10.0.4:7946" && yamldecode(output.gateway_config).gossip.join[10] == "10.10.0.14:7946"
     error_message = "every usable address of the subnet may be a peer"
   }
@@ -72,6 +76,10 @@ run "behind_traffic_manager" {
   assert {
     condition     = output.public_host_name == "sgeu-swc.swedencentral.cloudapp.azure.com"
     error_message = "what Traffic Manager answers with"
+  }
+  assert {
+    condition     = !can(yamldecode(output.gateway_config).limits.connectionsPerSource)
+    error_message = "clients have addresses of their own: no single one takes every connection"
   }
 }
 
