@@ -50,15 +50,18 @@ locals {
       ], var.metrics_ingestion_url == "" ? [] : [
       { path = "/etc/stampgate/prometheus.yaml", permissions = "0644", content = yamlencode({
         global         = { scrape_interval = "30s", external_labels = { boundary = var.boundary.name, region = var.location } }
-        scrape_configs = [{ job_name = "stampgate", authorization = { credentials_file = "/etc/stampgate/secrets/admin.token" }, static_configs = [{ targets = ["127.0.0.1:9443"] }] }]
+        scrape_configs = [{ job_name = "stampgate", authorization = { credentials_file = "/etc/stampgate/secrets/admin.token" }, static_configs = [{ targets = ["127.0.0.1:9443"], labels = { instance = "HOSTNAME" } }] }]
         remote_write   = [{ url = var.metrics_ingestion_url, azuread = { cloud = "AzurePublic", managed_identity = { client_id = var.identity.client_id } } }]
       }) },
     ])
-    runcmd = [
+    runcmd = concat(var.metrics_ingestion_url == "" ? [] : [
+      # Every gateway scrapes itself at one address: its name tells its series apart.
+      ["sh", "-c", "sed -i \"s/HOSTNAME/$(hostname)/\" /etc/stampgate/prometheus.yaml"],
+      ], [
       ["systemctl", "daemon-reload"],
       concat(["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate-secrets.timer", "stampgate.service", "stampgate-goodbye.service"],
       var.metrics_ingestion_url == "" ? [] : ["stampgate-metrics.service"]),
-    ]
+    ])
   })])
 }
 

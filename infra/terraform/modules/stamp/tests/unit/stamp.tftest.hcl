@@ -108,6 +108,10 @@ run "metrics_are_sent_with_the_identity" {
     condition     = strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.this.os_profile[0].custom_data), "stampgate-metrics.service")
     error_message = "the agent runs"
   }
+  assert {
+    condition     = strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.this.os_profile[0].custom_data), "$(hostname)")
+    error_message = "each gateway's series carry its own name"
+  }
 }
 
 run "strict_refuses_front_door" {
