@@ -99,6 +99,7 @@ func sh(t *testing.T, dir, line string, args ...string) string {
 	}
 	for name, does := range map[string]string{
 		"sleep": `mv "$DIR/coming" "$DIR/disk"`, "udevadm": ":", "systemctl": ":", "mountpoint": "exit 1", "mount": ":",
+		"hostname": "echo swc000001",
 	} {
 		script := "#!/bin/sh\necho \"" + name + " $*\" >>\"$DIR/calls\"\n" + does + "\n"
 		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {

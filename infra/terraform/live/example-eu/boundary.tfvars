@@ -34,6 +34,9 @@ layout = {
 }
 operator_cidrs = ["10.99.0.0/24"]
 
+# Of the workspace that layer 10 makes, see README.md.
+metrics_ingestion_url = "https://amw-sgeu-x1y2.swedencentral-1.metrics.ingest.monitor.azure.com/dataCollectionRules/dcr-00000000000000000000000000000000/streams/Microsoft-PrometheusMetrics/api/v1/write?api-version=2023-04-24"
+
 # `stampctl signing-key create signing.key` makes a key and prints this half of it.
 policy_keys = ["ed25519:GsKeVzGqTF2QjrrHXdYfPZDLqBPWLpvjcXBgFc5QgZA="]
 

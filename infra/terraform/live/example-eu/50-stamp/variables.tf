@@ -111,7 +111,6 @@ variable "instance_accounts" {
 }
 
 variable "metrics_ingestion_url" {
-  description = "The Azure Monitor workspace's ingestion URL, from its page in the portal. Empty: metrics stay on the machines."
+  description = "The Azure Monitor workspace's metrics ingestion URL. Empty, in so many words: metrics stay on the machines, and no alert ever fires."
   type        = string
-  default     = ""
 }
