@@ -75,6 +75,11 @@ variable "store_image_id" {
   type        = string
 }
 
+variable "grafana_id" {
+  description = "From layer 10-boundary."
+  type        = string
+}
+
 variable "etcd_members" {
   description = "Members by name: region, zone, and the number of its address in the policy subnet."
   type        = map(object({ location = string, zone = string, host = number }))
