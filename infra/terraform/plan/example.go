@@ -55,10 +55,14 @@ func (t *Terraform) Plan(ctx context.Context) (*Example, error) {
 }
 
 // Strict is the same boundary under strict residency: the layers that change.
-func (e *Example) Strict() *Example {
-	s := &Example{Regions: map[string]*Plan{}, Stamps: map[string]*Plan{}, runs: e.runs}
-	s.take("strict")
-	return s
+func (e *Example) Strict() *Example { return e.As("strict") }
+
+// As is the same boundary as a run of the layers' tests has it, in the layers
+// that have such a run.
+func (e *Example) As(run string) *Example {
+	other := &Example{Regions: map[string]*Plan{}, Stamps: map[string]*Plan{}, runs: e.runs}
+	other.take(run)
+	return other
 }
 
 func (e *Example) take(run string) {

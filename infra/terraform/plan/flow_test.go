@@ -39,6 +39,7 @@ func TestWhoMayTalkToWhom(t *testing.T) {
 		{"policy", "other/policy", 2380, "Tcp", true, true},
 		{"policy", "platform", 443, "Tcp", true, true},
 		{"operators", "policy", 8444, "Tcp", true, true},
+		{"operators", "platform", 443, "Tcp", true, true}, // Grafana, and the vaults that they fill
 
 		// The boundary's own promise: nobody but a gateway reaches an instance.
 		{"pls", "endpoint", 443, "Tcp", false, false},
@@ -62,6 +63,8 @@ func TestWhoMayTalkToWhom(t *testing.T) {
 		{"Internet", "policy", 8444, "Tcp", false, false},
 		{"operators", "policy", 2379, "Tcp", false, false},
 		{"operators", "policy", 22, "Tcp", false, false},
+		{"operators", "platform", 80, "Tcp", false, false},
+		{"operators", "database", 5432, "Tcp", false, false},
 		{"operators", "gateway", 22, "Tcp", false, false},
 		{"Internet", "gateway", 22, "Tcp", false, false},
 		{"Internet", "gateway", 9443, "Tcp", false, false},

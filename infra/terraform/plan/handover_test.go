@@ -42,18 +42,45 @@ func TestLayersFit(t *testing.T) {
 
 // The policy that layer 30 gives is one that the control plane takes as it is.
 func TestThePolicyIsOne(t *testing.T) {
-	text, _ := planned(t).Instances.Outputs["policy"].(string)
-	doc, err := policy.Decode([]byte(text))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	faults, warnings := policy.Validate(doc, policy.Options{})
+	e := planned(t)
+	doc, faults, warnings := policyOf(t, e)
 	for _, f := range append(faults, warnings...) {
 		t.Errorf("%v", f)
 	}
 	if len(doc.Backends) != 2 || !doc.Residency.RequirePrivateAddresses || len(doc.Backends[0].Addresses) != 2 {
 		t.Errorf("%d backends, private %v, addresses %v", len(doc.Backends), doc.Residency.RequirePrivateAddresses, doc.Backends[0].Addresses)
 	}
+}
+
+// A boundary smaller than Azure's geography has a policy too, and its gateways
+// take it: both have the same word on how far a regional deployment reaches.
+func TestAPolicyOfOneCountryIsOne(t *testing.T) {
+	e := planned(t).As("one_country")
+	doc, faults, _ := policyOf(t, e) // a warning says what was chosen
+	for _, f := range faults {
+		t.Errorf("%v", f)
+	}
+	for region, p := range e.Stamps {
+		text, _ := p.Outputs["gateway_config"].(string)
+		cfg, err := gateway.ParseConfig([]byte(text))
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", region, err, text)
+		}
+		if cfg.Residency.RegionalProcessing != "region" || doc.Residency.RegionalProcessing != "region" {
+			t.Errorf("%s: the gateway says %q, the policy %q, want region", region, cfg.Residency.RegionalProcessing, doc.Residency.RegionalProcessing)
+		}
+	}
+}
+
+func policyOf(t *testing.T, e *plan.Example) (doc *policy.Document, faults, warnings []policy.Fault) {
+	t.Helper()
+	text, _ := e.Instances.Outputs["policy"].(string)
+	doc, err := policy.Decode([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	faults, warnings = policy.Validate(doc, policy.Options{})
+	return doc, faults, warnings
 }
 
 // Each gateway's configuration is one that a gateway starts with.

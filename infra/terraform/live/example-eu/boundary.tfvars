@@ -13,6 +13,14 @@ boundary = {
   countries = ["SE", "FR"]
   locations = ["swedencentral", "francecentral"]
   strict    = false
+
+  allow_data_zone = false # true: DataZone deployments, and countries holds every country of the zone
+  allow_global    = false # true: prompts are processed anywhere on earth, only data at rest stays
+
+  # region: Microsoft's narrower sentence on Standard and ProvisionedManaged, for a
+  # boundary without all countries of a geography, such as NL alone (with Ireland).
+  # Make sure that your contract holds to it.
+  regional_processing = "geography"
 }
 
 host_name   = "openai.eu.example.com"
@@ -25,6 +33,9 @@ layout = {
   francecentral = { short = "frc", address_space = "10.20.0.0/24", fallback = ["swedencentral"] }
 }
 operator_cidrs = ["10.99.0.0/24"]
+
+# Of the workspace that layer 10 makes, see README.md.
+metrics_ingestion_url = "https://amw-sgeu-x1y2.swedencentral-1.metrics.ingest.monitor.azure.com/dataCollectionRules/dcr-00000000000000000000000000000000/streams/Microsoft-PrometheusMetrics/api/v1/write?api-version=2023-04-24"
 
 # `stampctl signing-key create signing.key` makes a key and prints this half of it.
 policy_keys = ["ed25519:GsKeVzGqTF2QjrrHXdYfPZDLqBPWLpvjcXBgFc5QgZA="]

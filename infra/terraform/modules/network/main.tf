@@ -8,7 +8,7 @@ locals {
     pls      = cidrsubnet(space, 4, 1) # Private Link Service of the balancer
     policy   = cidrsubnet(space, 4, 2) # etcd and control plane
     database = cidrsubnet(space, 4, 3) # delegated to PostgreSQL
-    platform = cidrsubnet(space, 4, 4) # private endpoints of the key vault and the snapshots
+    platform = cidrsubnet(space, 4, 4) # private endpoints of the key vault, the snapshots and Grafana
     endpoint = cidrsubnet(space, 3, 3) # private endpoints of the instances, and nothing else
   } }
   cidr = one([for region, space in var.boundary_address_spaces : local.cut[region] if space == var.address_space])
@@ -97,6 +97,8 @@ locals {
     length(var.operator_cidrs) == 0 ? {} : {
       "policy/in-operators" = { direction = "Inbound", priority = 120, protocol = "Tcp",
       sources = var.operator_cidrs, destinations = [local.cidr.policy], port = var.ports.controlplane }
+      "platform/in-operators" = { direction = "Inbound", priority = 120, protocol = "Tcp",
+      sources = var.operator_cidrs, destinations = [local.cidr.platform], port = 443 }
     },
     { for name, e in var.emergency_clients : "endpoint/in-emergency-${name}" => { direction = "Inbound",
       priority                                                                              = 200 + index(sort(keys(var.emergency_clients)), name), protocol = "Tcp",
@@ -120,6 +122,7 @@ locals {
   dns_zones = toset([
     "privatelink.openai.azure.com", "privatelink.cognitiveservices.azure.com",
     "privatelink.vaultcore.azure.net", "privatelink.blob.core.windows.net",
+    "privatelink.grafana.azure.com",
   ])
 }
 

@@ -81,7 +81,7 @@ variable "emergency_clients" {
 }
 
 variable "operator_cidrs" {
-  description = "From where operators reach the control plane. Empty: from nowhere."
+  description = "From where operators reach the control plane, Grafana and the vaults. Empty: from nowhere."
   type        = list(string)
   default     = []
 }

@@ -189,6 +189,19 @@ resource "azurerm_dashboard_grafana" "this" {
   tags = var.tags
 }
 
+# The way from Grafana to the workspace, which is closed to all else. It waits for
+# somebody to approve it there: the provider cannot.
+resource "azurerm_dashboard_grafana_managed_private_endpoint" "metrics" {
+  name                         = "mpe-metrics"
+  location                     = var.location
+  grafana_id                   = azurerm_dashboard_grafana.this.id
+  private_link_resource_id     = azurerm_monitor_workspace.this.id
+  private_link_resource_region = var.location
+  group_ids                    = ["prometheusMetrics"]
+  request_message              = "Grafana of ${var.name}"
+  tags                         = var.tags
+}
+
 resource "azurerm_role_assignment" "grafana_reads_metrics" {
   scope                = azurerm_monitor_workspace.this.id
   role_definition_name = "Monitoring Data Reader"
@@ -217,6 +230,11 @@ output "metrics_rule_id" {
 output "logs_rule_id" {
   description = "Data collection rule that machines are associated with."
   value       = azurerm_monitor_data_collection_rule.logs.id
+}
+
+output "grafana_id" {
+  description = "For a private endpoint to Grafana."
+  value       = azurerm_dashboard_grafana.this.id
 }
 
 output "query_endpoint" {

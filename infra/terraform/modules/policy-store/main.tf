@@ -145,18 +145,26 @@ locals {
   }
 
   cloud_init = { for name, m in var.members : name => join("\n", ["#cloud-config", yamlencode({
-    # A disk that already has a file system keeps it: a new machine takes over
-    # the old one's data.
-    disk_setup = { "/dev/disk/azure/scsi1/lun10" = { table_type = "gpt", layout = true, overwrite = false } }
-    fs_setup   = [{ label = "etcd", filesystem = "ext4", device = "/dev/disk/azure/scsi1/lun10-part1", overwrite = false }]
-    mounts     = [["LABEL=etcd", "/var/lib/etcd", "ext4", "defaults,nofail,x-systemd.device-timeout=30", "0", "2"]]
+    mounts = [["LABEL=etcd", "/var/lib/etcd", "ext4", "defaults,nofail,x-systemd.device-timeout=30", "0", "2"]]
     write_files = [
       { path = "/etc/etcd/etcd.yaml", permissions = "0644", content = yamlencode(local.etcd[name]) },
       { path = "/etc/stampgate/controlplane.yaml", permissions = "0644", content = yamlencode(local.controlplane) },
       { path = "/etc/stampgate/azure.env", permissions = "0644", content = "STAMPGATE_VAULT=${var.key_vault_uri}\nSTAMPGATE_IDENTITY=${var.identity.client_id}\nSTAMPGATE_SECRETS=\"tls-crt tls-key admin-token signing-key etcd-ca-crt etcd-crt etcd-key\"\nSTAMPGATE_SNAPSHOTS=https://${var.snapshots.account_name}.blob.core.windows.net/etcd\nSTAMPGATE_ETCD=https://${m.private_ip_address}:2379\n" },
     ]
     runcmd = [
-      ["systemctl", "daemon-reload"],
+      # The disk is attached after the machine exists, so cloud-init's own disk_setup,
+      # which looks once and early, would miss it. Only where blkid finds nothing at
+      # all (2) is a file system made: a new machine takes over the old one's data.
+      ["sh", "-c", join("; ", [
+        "d=/dev/disk/azure/scsi1/lun10",
+        "until [ -b $d ]; do sleep 2; done",
+        "udevadm settle",
+        "blkid -p $d",
+        "[ $? -ne 2 ] || mkfs.ext4 -q -L etcd $d",
+        "udevadm settle",
+        "systemctl daemon-reload",
+        "mountpoint -q /var/lib/etcd || mount /var/lib/etcd",
+      ])],
       ["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate-secrets.timer", "stampgate-etcd.service", "stampgate-controlplane.service", "stampgate-snapshot.timer"],
     ]
   })]) }

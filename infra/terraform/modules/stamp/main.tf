@@ -15,7 +15,8 @@ locals {
     admin    = { listen = "127.0.0.1:9443", tokenFile = "/etc/stampgate/secrets/admin.token" }
     residency = {
       countries               = sort(var.boundary.countries)
-      processing              = var.boundary.allow_global || var.boundary.allow_data_zone ? "at-rest" : "in-boundary"
+      processing              = var.boundary.allow_global ? "at-rest" : "in-boundary"
+      regionalProcessing      = var.boundary.regional_processing
       requirePrivateAddresses = true
     }
     policy = {
@@ -34,7 +35,10 @@ locals {
       keyFile = "/etc/stampgate/secrets/gossip.keys"
     }
     frontDoor = { ids = var.front_door_ids }
-    drain     = { notice = "${var.drain_seconds.notice}s", timeout = "${var.drain_seconds.timeout}s" }
+    # Over Private Link all clients, and Front Door's probes, have one address: it
+    # may have every connection that a gateway takes by default.
+    limits = { for name, n in { connectionsPerSource = 16384 } : name => n if !local.public }
+    drain  = { notice = "${var.drain_seconds.notice}s", timeout = "${var.drain_seconds.timeout}s" }
   }
 
   cloud_init = join("\n", ["#cloud-config", yamlencode({
@@ -46,15 +50,18 @@ locals {
       ], var.metrics_ingestion_url == "" ? [] : [
       { path = "/etc/stampgate/prometheus.yaml", permissions = "0644", content = yamlencode({
         global         = { scrape_interval = "30s", external_labels = { boundary = var.boundary.name, region = var.location } }
-        scrape_configs = [{ job_name = "stampgate", authorization = { credentials_file = "/etc/stampgate/secrets/admin.token" }, static_configs = [{ targets = ["127.0.0.1:9443"] }] }]
+        scrape_configs = [{ job_name = "stampgate", authorization = { credentials_file = "/etc/stampgate/secrets/admin.token" }, static_configs = [{ targets = ["127.0.0.1:9443"], labels = { instance = "HOSTNAME" } }] }]
         remote_write   = [{ url = var.metrics_ingestion_url, azuread = { cloud = "AzurePublic", managed_identity = { client_id = var.identity.client_id } } }]
       }) },
     ])
-    runcmd = [
+    runcmd = concat(var.metrics_ingestion_url == "" ? [] : [
+      # Every gateway scrapes itself at one address: its name tells its series apart.
+      ["sh", "-c", "sed -i \"s/HOSTNAME/$(hostname)/\" /etc/stampgate/prometheus.yaml"],
+      ], [
       ["systemctl", "daemon-reload"],
       concat(["systemctl", "enable", "--now", "stampgate-secrets.service", "stampgate-secrets.timer", "stampgate.service", "stampgate-goodbye.service"],
       var.metrics_ingestion_url == "" ? [] : ["stampgate-metrics.service"]),
-    ]
+    ])
   })])
 }
 

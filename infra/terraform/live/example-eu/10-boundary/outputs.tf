@@ -18,6 +18,11 @@ output "logs_rule_id" {
   value       = module.observability.logs_rule_id
 }
 
+output "grafana_id" {
+  description = "For the private endpoint that operators look through."
+  value       = module.observability.grafana_id
+}
+
 output "front_door_profile" {
   description = "For stamps and edge; null behind Traffic Manager."
   value = one([for p in azurerm_cdn_frontdoor_profile.this : {

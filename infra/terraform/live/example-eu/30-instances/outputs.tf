@@ -9,7 +9,8 @@ output "policy" {
     boundary = var.boundary.name
     residency = {
       countries               = sort(var.boundary.countries)
-      processing              = var.boundary.allow_global || var.boundary.allow_data_zone ? "at-rest" : "in-boundary"
+      processing              = var.boundary.allow_global ? "at-rest" : "in-boundary"
+      regionalProcessing      = var.boundary.regional_processing
       requirePrivateAddresses = true
     }
     stamps   = [for region in sort(keys(var.layout)) : { region = region, fallback = var.layout[region].fallback }]

@@ -82,6 +82,26 @@ module "policy_store" {
   tags                 = local.tags
 }
 
+# Grafana is older than any network, so its way in is here.
+resource "azurerm_private_endpoint" "grafana" {
+  name                          = "pe-${var.name}-grafana"
+  resource_group_name           = azurerm_resource_group.this.name
+  location                      = var.home
+  subnet_id                     = var.regions[var.home].subnet_ids["platform"]
+  custom_network_interface_name = "nic-pe-${var.name}-grafana"
+  private_service_connection {
+    name                           = "grafana"
+    private_connection_resource_id = var.grafana_id
+    subresource_names              = ["grafana"]
+    is_manual_connection           = false
+  }
+  private_dns_zone_group {
+    name                 = "default"
+    private_dns_zone_ids = [var.regions[var.home].private_dns_zone_ids["privatelink.grafana.azure.com"]]
+  }
+  tags = local.tags
+}
+
 module "ledger" {
   source              = "../../../modules/ledger-db"
   name                = "${var.name}-ledger"

@@ -16,12 +16,13 @@ variable "subscription_id" {
 variable "boundary" {
   description = "What the boundary is and what it allows."
   type = object({
-    name            = string
-    countries       = set(string)
-    locations       = set(string)
-    strict          = optional(bool, false)
-    allow_data_zone = optional(bool, false)
-    allow_global    = optional(bool, false)
+    name                = string
+    countries           = set(string)
+    locations           = set(string)
+    strict              = optional(bool, false)
+    allow_data_zone     = optional(bool, false)
+    allow_global        = optional(bool, false)
+    regional_processing = optional(string, "geography")
   })
 }
 
@@ -71,6 +72,11 @@ variable "admin_ssh_public_key" {
 
 variable "store_image_id" {
   description = "Gallery image version with etcd and the release installed."
+  type        = string
+}
+
+variable "grafana_id" {
+  description = "From layer 10-boundary."
   type        = string
 }
 

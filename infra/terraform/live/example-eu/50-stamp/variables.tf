@@ -16,12 +16,13 @@ variable "subscription_id" {
 variable "boundary" {
   description = "What the boundary is and what it allows."
   type = object({
-    name            = string
-    countries       = set(string)
-    locations       = set(string)
-    strict          = optional(bool, false)
-    allow_data_zone = optional(bool, false)
-    allow_global    = optional(bool, false)
+    name                = string
+    countries           = set(string)
+    locations           = set(string)
+    strict              = optional(bool, false)
+    allow_data_zone     = optional(bool, false)
+    allow_global        = optional(bool, false)
+    regional_processing = optional(string, "geography")
   })
 }
 
@@ -110,7 +111,6 @@ variable "instance_accounts" {
 }
 
 variable "metrics_ingestion_url" {
-  description = "The Azure Monitor workspace's ingestion URL, from its page in the portal. Empty: metrics stay on the machines."
+  description = "The Azure Monitor workspace's metrics ingestion URL. Empty, in so many words: metrics stay on the machines, and no alert ever fires."
   type        = string
-  default     = ""
 }

@@ -11,12 +11,13 @@ variable "subscription_id" {
 variable "boundary" {
   description = "What the boundary is and what it allows."
   type = object({
-    name            = string
-    countries       = set(string)
-    locations       = set(string)
-    strict          = optional(bool, false)
-    allow_data_zone = optional(bool, false)
-    allow_global    = optional(bool, false)
+    name                = string
+    countries           = set(string)
+    locations           = set(string)
+    strict              = optional(bool, false)
+    allow_data_zone     = optional(bool, false)
+    allow_global        = optional(bool, false)
+    regional_processing = optional(string, "geography")
   })
 }
 

@@ -10,4 +10,8 @@ run "example" {
     condition     = length(azurerm_virtual_network_peering.mesh) == 2
     error_message = "both ways between both regions"
   }
+  assert {
+    condition     = one(azurerm_private_endpoint.grafana.private_service_connection[0].subresource_names) == "grafana" && azurerm_private_endpoint.grafana.private_service_connection[0].private_connection_resource_id == var.grafana_id && azurerm_private_endpoint.grafana.subnet_id == var.regions[var.home].subnet_ids["platform"]
+    error_message = "operators reach Grafana, which is private, in home's network"
+  }
 }

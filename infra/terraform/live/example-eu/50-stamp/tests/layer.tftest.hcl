@@ -20,3 +20,19 @@ run "strict" {
     error_message = "Traffic Manager answers with the region's own address"
   }
 }
+
+# westeurope shares a geography with Ireland.
+run "one_country" {
+  command = plan
+  variables {
+    boundary          = { name = "nl", countries = ["NL"], locations = ["westeurope"], regional_processing = "region" }
+    layout            = { westeurope = { short = "weu", address_space = "10.10.0.0/24" } }
+    location          = "westeurope"
+    regions           = { westeurope = var.regions["swedencentral"] }
+    instance_accounts = { nl-1 = merge(var.instance_accounts["sgeu-aoai-swc-1"], { location = "westeurope" }) }
+  }
+  assert {
+    condition     = yamldecode(output.gateway_config).residency.regionalProcessing == "region"
+    error_message = "the gateway says what the boundary says: it takes no wider policy than its own"
+  }
+}

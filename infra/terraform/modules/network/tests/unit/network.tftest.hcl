@@ -37,7 +37,7 @@ run "cut_and_closed" {
     error_message = "only the gateways reach the instances"
   }
   assert {
-    condition     = !contains(keys(azurerm_network_security_rule.this), "policy/in-operators")
+    condition     = !contains(keys(azurerm_network_security_rule.this), "policy/in-operators") && !contains(keys(azurerm_network_security_rule.this), "platform/in-operators")
     error_message = "operators come from where they were said to, or not at all"
   }
 }

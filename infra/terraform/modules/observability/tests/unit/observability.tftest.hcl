@@ -38,6 +38,14 @@ run "the_rules_that_promtool_tested" {
   }
 }
 
+run "grafana_reads_the_private_workspace" {
+  command = plan
+  assert {
+    condition     = one(azurerm_dashboard_grafana_managed_private_endpoint.metrics.group_ids) == "prometheusMetrics" && can(regex("^[a-zA-Z][a-zA-Z0-9-]{0,18}[a-zA-Z0-9]$", azurerm_dashboard_grafana_managed_private_endpoint.metrics.name))
+    error_message = "the workspace is closed to all else"
+  }
+}
+
 run "outside_the_boundary_refused" {
   command = plan
   variables { location = "eastus" }

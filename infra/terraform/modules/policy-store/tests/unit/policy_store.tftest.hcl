@@ -39,6 +39,18 @@ run "three_over_zones" {
   }
 }
 
+run "the_disk_comes_after_the_machine" {
+  command = plan
+  assert {
+    condition     = alltrue([for vm in azurerm_linux_virtual_machine.this : !can(yamldecode(base64decode(vm.custom_data)).fs_setup) && !can(yamldecode(base64decode(vm.custom_data)).disk_setup)])
+    error_message = "cloud-init looks for disks once, before this one is attached"
+  }
+  assert {
+    condition     = alltrue([for vm in azurerm_linux_virtual_machine.this : strcontains(yamldecode(base64decode(vm.custom_data)).runcmd[0][2], "until [ -b ")])
+    error_message = "the first command waits for the disk"
+  }
+}
+
 run "five_over_two_regions_have_slower_timers" {
   command = plan
   variables {

@@ -48,6 +48,10 @@ run "behind_front_door" {
     error_message = "the gateway checks X-Azure-FDID"
   }
   assert {
+    condition     = yamldecode(output.gateway_config).limits.connectionsPerSource == 16384
+    error_message = "all clients come from the one address of Private Link: it may have every connection"
+  }
+  assert {
     condition     = length(yamldecode(output.gateway_config).gossip.join) == 11 && yamldecode(output.gateway_config).gossip.join[0] == "10.10.0.4:7946" && yamldecode(output.gateway_config).gossip.join[10] == "10.10.0.14:7946"
     error_message = "every usable address of the subnet may be a peer"
   }
@@ -73,6 +77,28 @@ run "behind_traffic_manager" {
     condition     = output.public_host_name == "sgeu-swc.swedencentral.cloudapp.azure.com"
     error_message = "what Traffic Manager answers with"
   }
+  assert {
+    condition     = !can(yamldecode(output.gateway_config).limits.connectionsPerSource)
+    error_message = "clients have addresses of their own: no single one takes every connection"
+  }
+}
+
+run "a_data_zone_does_not_open_the_fence" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], allow_data_zone = true } }
+  assert {
+    condition     = yamldecode(output.gateway_config).residency.processing == "in-boundary"
+    error_message = "at-rest would admit Global deployments too"
+  }
+}
+
+run "global_deployments_are_at_rest_only" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], allow_global = true } }
+  assert {
+    condition     = yamldecode(output.gateway_config).residency.processing == "at-rest"
+    error_message = "a Global deployment processes anywhere"
+  }
 }
 
 run "metrics_are_sent_with_the_identity" {
@@ -81,6 +107,10 @@ run "metrics_are_sent_with_the_identity" {
   assert {
     condition     = strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.this.os_profile[0].custom_data), "stampgate-metrics.service")
     error_message = "the agent runs"
+  }
+  assert {
+    condition     = strcontains(base64decode(azurerm_orchestrated_virtual_machine_scale_set.this.os_profile[0].custom_data), "$(hostname)")
+    error_message = "each gateway's series carry its own name"
   }
 }
 
@@ -215,4 +245,10 @@ run "a_drain_that_azure_would_cut_refused" {
   command = plan
   variables { drain_seconds = { notice = 60, timeout = 900 } }
   expect_failures = [var.drain_seconds]
+}
+
+run "an_unknown_reach_refused" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], regional_processing = "country" } }
+  expect_failures = [var.boundary]
 }
