@@ -192,6 +192,45 @@ func TestItsGatewaysStart(t *testing.T) {
 	}
 }
 
+func config(t *testing.T, set ...string) gateway.Config {
+	t.Helper()
+	manifests, err := render(t, set...)
+	if err != nil {
+		t.Fatalf("%v: %s", err, manifests)
+	}
+	text, _ := at(object(t, manifests, "ConfigMap", "swc"), "data", "gateway.yaml").(string)
+	cfg, err := gateway.ParseConfig([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	cfg.Name = "swc-0"
+	if err := cfg.Validate(); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+	return cfg
+}
+
+// Behind a Private Link Service, or a proxy in front, all clients have one address.
+func TestOneAddressMayHaveAllConnections(t *testing.T) {
+	public := `service={"kind":"public","sourceRanges":["0.0.0.0/0"],"privateLinkSubnet":""}`
+	for name, tc := range map[string]struct {
+		set  []string
+		want int // 0: the gateway's default, a quarter
+	}{
+		"internal":                          {nil, 16384},
+		"internal, of fewer connections":    {[]string{`gateway.limits.connections=2000`}, 2000},
+		"internal, with a bound of its own": {[]string{`gateway.limits={"connectionsPerSource":100,"held":"256MiB"}`}, 100},
+		"public":                            {[]string{public}, 0},
+		"public, with a bound of its own":   {[]string{public, `gateway.limits.connectionsPerSource=100`}, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := config(t, tc.set...).Limits.ConnectionsPerSource; got != tc.want {
+				t.Errorf("limits.connectionsPerSource = %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
 // Gossip needs both protocols, and peers that are not ready yet.
 func TestGossipHasBothProtocols(t *testing.T) {
 	manifests, err := render(t)
