@@ -157,11 +157,9 @@ func at(v any, path ...any) any {
 	return v
 }
 
-func TestItsGatewaysStart(t *testing.T) {
-	manifests, err := render(t)
-	if err != nil {
-		t.Fatalf("%v: %s", err, manifests)
-	}
+// configured reads the configuration that the chart writes, as a gateway does.
+func configured(t *testing.T, manifests string) gateway.Config {
+	t.Helper()
 	text, _ := at(object(t, manifests, "ConfigMap", "swc"), "data", "gateway.yaml").(string)
 	cfg, err := gateway.ParseConfig([]byte(text))
 	if err != nil {
@@ -171,6 +169,15 @@ func TestItsGatewaysStart(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("%v\n%s", err, text)
 	}
+	return cfg
+}
+
+func TestItsGatewaysStart(t *testing.T) {
+	manifests, err := render(t)
+	if err != nil {
+		t.Fatalf("%v: %s", err, manifests)
+	}
+	cfg := configured(t, manifests)
 	if cfg.Boundary != "eu" || len(cfg.FrontDoor.IDs) != 1 || cfg.Policy.Etcd == nil || cfg.Policy.Etcd.CAFile == "" || cfg.Gossip.Join[0] != "dns+swc-gossip.stampgate.svc.cluster.local:7946" {
 		t.Errorf("configuration %+v", cfg)
 	}
@@ -192,24 +199,6 @@ func TestItsGatewaysStart(t *testing.T) {
 	}
 }
 
-func config(t *testing.T, set ...string) gateway.Config {
-	t.Helper()
-	manifests, err := render(t, set...)
-	if err != nil {
-		t.Fatalf("%v: %s", err, manifests)
-	}
-	text, _ := at(object(t, manifests, "ConfigMap", "swc"), "data", "gateway.yaml").(string)
-	cfg, err := gateway.ParseConfig([]byte(text))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	cfg.Name = "swc-0"
-	if err := cfg.Validate(); err != nil {
-		t.Errorf("%v\n%s", err, text)
-	}
-	return cfg
-}
-
 // Behind a Private Link Service, or a proxy in front, all clients have one address.
 func TestOneAddressMayHaveAllConnections(t *testing.T) {
 	public := `service={"kind":"public","sourceRanges":["0.0.0.0/0"],"privateLinkSubnet":""}`
@@ -224,7 +213,11 @@ func TestOneAddressMayHaveAllConnections(t *testing.T) {
 		"public, with a bound of its own":   {[]string{public, `gateway.limits.connectionsPerSource=100`}, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := config(t, tc.set...).Limits.ConnectionsPerSource; got != tc.want {
+			manifests, err := render(t, tc.set...)
+			if err != nil {
+				t.Fatalf("%v: %s", err, manifests)
+			}
+			if got := configured(t, manifests).Limits.ConnectionsPerSource; got != tc.want {
 				t.Errorf("limits.connectionsPerSource = %d, want %d", got, tc.want)
 			}
 		})
