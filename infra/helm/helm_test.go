@@ -224,6 +224,26 @@ func TestOneAddressMayHaveAllConnections(t *testing.T) {
 	}
 }
 
+// Go collects its garbage before Kubernetes ends the process: 90 % of the limit.
+func TestGoKnowsTheMemoryLimit(t *testing.T) {
+	for set, want := range map[string]string{
+		``: "1843MiB", `resources.limits.memory="1Gi"`: "921MiB", `resources.limits.memory="600Mi"`: "540MiB",
+	} {
+		var sets []string
+		if set != "" {
+			sets = []string{set}
+		}
+		manifests, err := render(t, sets...)
+		if err != nil {
+			t.Fatalf("%v: %s", err, manifests)
+		}
+		env := at(object(t, manifests, "StatefulSet", "swc"), "spec", "template", "spec", "containers", 0, "env", 0)
+		if at(env, "name") != "GOMEMLIMIT" || at(env, "value") != want {
+			t.Errorf("%s: %v, want GOMEMLIMIT %s", set, env, want)
+		}
+	}
+}
+
 // Gossip needs both protocols, and peers that are not ready yet.
 func TestGossipHasBothProtocols(t *testing.T) {
 	manifests, err := render(t)
@@ -251,6 +271,8 @@ func TestTheSchemaBites(t *testing.T) {
 		"public, open to who knows":  {`service={"kind":"public","sourceRanges":[],"privateLinkSubnet":""}`, "sourceRanges"},
 		"internal with source range": {`service={"kind":"internal","sourceRanges":["0.0.0.0/0"]}`, "sourceRanges"},
 		"a misspelt value":           {`replica=3`, "replica"},
+		"no limit of memory":         {`resources.limits.memory=null`, "memory"},
+		"memory in another unit":     {`resources.limits.memory="2G"`, "memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if out, err := render(t, tc.set); err == nil || !strings.Contains(out, tc.want) {

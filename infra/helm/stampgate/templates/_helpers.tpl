@@ -26,3 +26,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- merge $own .Values.gateway | toYaml -}}
 {{- end }}
+{{/* 90 % of the limit of memory, in MiB: Go collects before Kubernetes ends the process. */}}
+{{- define "stampgate.goMemoryLimit" -}}
+{{- $limit := .Values.resources.limits.memory -}}
+{{- $mebibytes := trimSuffix "Mi" $limit | trimSuffix "Gi" | int -}}
+{{- if hasSuffix "Gi" $limit }}{{ $mebibytes = mul $mebibytes 1024 }}{{ end -}}
+{{- div (mul $mebibytes 9) 10 -}}
+MiB
+{{- end }}
