@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,20 @@ func TestTheGatewayStartsWithItsFiles(t *testing.T) {
 		if !strings.Contains(read(t, "compose.yaml"), m[1]+": {file: ") {
 			t.Errorf("there is no secret %s", m[1])
 		}
+	}
+}
+
+// The single machine is shared: the gateway has a limit, and Go knows of it.
+func TestGoKnowsTheMemoryLimit(t *testing.T) {
+	text := read(t, "compose.yaml")
+	limit := regexp.MustCompile(`mem_limit: (\d+)m\n`).FindStringSubmatch(text)
+	goLimit := regexp.MustCompile(`GOMEMLIMIT: (\d+)MiB`).FindStringSubmatch(text)
+	if limit == nil || goLimit == nil {
+		t.Fatalf("mem_limit %q, GOMEMLIMIT %q", limit, goLimit)
+	}
+	most, _ := strconv.Atoi(limit[1])
+	if got, _ := strconv.Atoi(goLimit[1]); got != most*9/10 {
+		t.Errorf("GOMEMLIMIT = %d MiB, want 90 %% of %d MiB", got, most)
 	}
 }
 
