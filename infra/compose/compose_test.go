@@ -166,6 +166,19 @@ func TestPrepareMakesWhatIsNeeded(t *testing.T) {
 	}
 }
 
+// The name under which prepare says to load the image is the one that is started.
+func TestTheImageIsLoadedUnderItsName(t *testing.T) {
+	name := regexp.MustCompile(`image: (stampgate):\$\{STAMPGATE_VERSION`).FindStringSubmatch(read(t, "compose.yaml"))
+	if name == nil {
+		t.Fatal("compose.yaml does not name the image")
+	}
+	want := "skopeo copy oci-archive:stampgate-VERSION-linux-amd64.oci.tar docker-daemon:" + name[1] + ":VERSION"
+	cmd := exec.CommandContext(t.Context(), "./prepare")
+	if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), want) {
+		t.Errorf("prepare says %s, want %q", out, want)
+	}
+}
+
 func TestPrometheusReadsItsConfiguration(t *testing.T) {
 	need(t, "promtool")
 	dir := t.TempDir()
