@@ -128,6 +128,19 @@ func TestEachOperationHasItsPage(t *testing.T) {
 	}
 }
 
+// After a restore one publication is enough: the control plane takes a serial above
+// all that gateways follow. Who cannot wait for it has one way.
+func TestARestoredEtcdNeedsOnePublication(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "runbooks", "restore-etcd.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(page)), " ")
+	if !strings.Contains(text, "publish once") || strings.Contains(text, "as often as") || !strings.Contains(text, "`policy.acceptOlder`") {
+		t.Error("restore-etcd.md does not say: publish once; policy.acceptOlder")
+	}
+}
+
 // What IN-FRONT.md says of the gateway's bounds is what its defaults are.
 func TestInFrontKnowsTheBounds(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "IN-FRONT.md"))
