@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/stampgate/stampgate/gateway/api"
 )
 
 // documents are the pages of infra, by path.
@@ -121,6 +124,53 @@ func TestEachOperationHasItsPage(t *testing.T) {
 	for _, p := range pages {
 		if name := filepath.Base(p); name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
 			t.Errorf("the page of runbooks does not name %s", name)
+		}
+	}
+}
+
+// After a restore one publication is enough: the control plane takes a serial above
+// all that gateways follow. Who cannot wait for it has one way.
+func TestARestoredEtcdNeedsOnePublication(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "runbooks", "restore-etcd.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(page)), " ")
+	if !strings.Contains(text, "publish once") || strings.Contains(text, "as often as") || !strings.Contains(text, "`policy.acceptOlder`") {
+		t.Error("restore-etcd.md does not say: publish once; policy.acceptOlder")
+	}
+}
+
+// What IN-FRONT.md says of the gateway's bounds is what its defaults are.
+func TestInFrontKnowsTheBounds(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "IN-FRONT.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edge, err := os.ReadFile(filepath.Join("..", "..", "gateway", "edge", "edge.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits, err := os.ReadFile(filepath.Join("..", "..", "gateway", "limits.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds := func(source []byte, name string) string {
+		m := regexp.MustCompile(name + ` += (\d+) \* time\.Second`).FindSubmatch(source)
+		if m == nil {
+			t.Fatalf("%s is not found", name)
+		}
+		return string(m[1])
+	}
+	for _, want := range []string{
+		fmt.Sprintf("up to %d MiB", api.DefaultMaxBody>>20),
+		"| under " + seconds(edge, "idleTimeout") + " s,",
+		"| within " + seconds(limits, "defaultHeadTimeout") + " s |",
+		"| within " + seconds(limits, "defaultBodyTimeout") + " s |",
+		"`limits.connectionsPerSource`", "`http2: true`", "`service.kind: internal`",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("IN-FRONT.md does not say %q", want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,20 @@ func TestTheGatewayStartsWithItsFiles(t *testing.T) {
 	}
 }
 
+// The single machine is shared: the gateway has a limit, and Go knows of it.
+func TestGoKnowsTheMemoryLimit(t *testing.T) {
+	text := read(t, "compose.yaml")
+	limit := regexp.MustCompile(`mem_limit: (\d+)m\n`).FindStringSubmatch(text)
+	goLimit := regexp.MustCompile(`GOMEMLIMIT: (\d+)MiB`).FindStringSubmatch(text)
+	if limit == nil || goLimit == nil {
+		t.Fatalf("mem_limit %q, GOMEMLIMIT %q", limit, goLimit)
+	}
+	most, _ := strconv.Atoi(limit[1])
+	if got, _ := strconv.Atoi(goLimit[1]); got != most*9/10 {
+		t.Errorf("GOMEMLIMIT = %d MiB, want 90 %% of %d MiB", got, most)
+	}
+}
+
 func TestPrepareMakesWhatIsNeeded(t *testing.T) {
 	need(t, "openssl")
 	state := filepath.Join(t.TempDir(), "state")
@@ -148,6 +163,19 @@ func TestPrepareMakesWhatIsNeeded(t *testing.T) {
 	before := read(t, filepath.Join(state, "tls.key"))
 	if again := prepare(); strings.Contains(again, "shown once") || read(t, filepath.Join(state, "tls.key")) != before {
 		t.Error("a second run changed what the first made")
+	}
+}
+
+// The name under which prepare says to load the image is the one that is started.
+func TestTheImageIsLoadedUnderItsName(t *testing.T) {
+	name := regexp.MustCompile(`image: (stampgate):\$\{STAMPGATE_VERSION`).FindStringSubmatch(read(t, "compose.yaml"))
+	if name == nil {
+		t.Fatal("compose.yaml does not name the image")
+	}
+	want := "skopeo copy oci-archive:stampgate-VERSION-linux-amd64.oci.tar docker-daemon:" + name[1] + ":VERSION"
+	cmd := exec.CommandContext(t.Context(), "./prepare")
+	if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), want) {
+		t.Errorf("prepare says %s, want %q", out, want)
 	}
 }
 

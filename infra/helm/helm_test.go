@@ -157,11 +157,9 @@ func at(v any, path ...any) any {
 	return v
 }
 
-func TestItsGatewaysStart(t *testing.T) {
-	manifests, err := render(t)
-	if err != nil {
-		t.Fatalf("%v: %s", err, manifests)
-	}
+// configured reads the configuration that the chart writes, as a gateway does.
+func configured(t *testing.T, manifests string) gateway.Config {
+	t.Helper()
 	text, _ := at(object(t, manifests, "ConfigMap", "swc"), "data", "gateway.yaml").(string)
 	cfg, err := gateway.ParseConfig([]byte(text))
 	if err != nil {
@@ -171,6 +169,15 @@ func TestItsGatewaysStart(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("%v\n%s", err, text)
 	}
+	return cfg
+}
+
+func TestItsGatewaysStart(t *testing.T) {
+	manifests, err := render(t)
+	if err != nil {
+		t.Fatalf("%v: %s", err, manifests)
+	}
+	cfg := configured(t, manifests)
 	if cfg.Boundary != "eu" || len(cfg.FrontDoor.IDs) != 1 || cfg.Policy.Etcd == nil || cfg.Policy.Etcd.CAFile == "" || cfg.Gossip.Join[0] != "dns+swc-gossip.stampgate.svc.cluster.local:7946" {
 		t.Errorf("configuration %+v", cfg)
 	}
@@ -188,6 +195,51 @@ func TestItsGatewaysStart(t *testing.T) {
 		}
 		if !mounted {
 			t.Errorf("%s is not mounted", file)
+		}
+	}
+}
+
+// Behind a Private Link Service, or a proxy in front, all clients have one address.
+func TestOneAddressMayHaveAllConnections(t *testing.T) {
+	public := `service={"kind":"public","sourceRanges":["0.0.0.0/0"],"privateLinkSubnet":""}`
+	for name, tc := range map[string]struct {
+		set  []string
+		want int // 0: the gateway's default, a quarter
+	}{
+		"internal":                          {nil, 16384},
+		"internal, of fewer connections":    {[]string{`gateway.limits.connections=2000`}, 2000},
+		"internal, with a bound of its own": {[]string{`gateway.limits={"connectionsPerSource":100,"held":"256MiB"}`}, 100},
+		"public":                            {[]string{public}, 0},
+		"public, with a bound of its own":   {[]string{public, `gateway.limits.connectionsPerSource=100`}, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			manifests, err := render(t, tc.set...)
+			if err != nil {
+				t.Fatalf("%v: %s", err, manifests)
+			}
+			if got := configured(t, manifests).Limits.ConnectionsPerSource; got != tc.want {
+				t.Errorf("limits.connectionsPerSource = %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// Go collects its garbage before Kubernetes ends the process: 90 % of the limit.
+func TestGoKnowsTheMemoryLimit(t *testing.T) {
+	for set, want := range map[string]string{
+		``: "1843MiB", `resources.limits.memory="1Gi"`: "921MiB", `resources.limits.memory="600Mi"`: "540MiB",
+	} {
+		var sets []string
+		if set != "" {
+			sets = []string{set}
+		}
+		manifests, err := render(t, sets...)
+		if err != nil {
+			t.Fatalf("%v: %s", err, manifests)
+		}
+		env := at(object(t, manifests, "StatefulSet", "swc"), "spec", "template", "spec", "containers", 0, "env", 0)
+		if at(env, "name") != "GOMEMLIMIT" || at(env, "value") != want {
+			t.Errorf("%s: %v, want GOMEMLIMIT %s", set, env, want)
 		}
 	}
 }
@@ -219,6 +271,8 @@ func TestTheSchemaBites(t *testing.T) {
 		"public, open to who knows":  {`service={"kind":"public","sourceRanges":[],"privateLinkSubnet":""}`, "sourceRanges"},
 		"internal with source range": {`service={"kind":"internal","sourceRanges":["0.0.0.0/0"]}`, "sourceRanges"},
 		"a misspelt value":           {`replica=3`, "replica"},
+		"no limit of memory":         {`resources.limits.memory=null`, "memory"},
+		"memory in another unit":     {`resources.limits.memory="2G"`, "memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if out, err := render(t, tc.set); err == nil || !strings.Contains(out, tc.want) {

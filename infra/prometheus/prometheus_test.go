@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -224,6 +225,40 @@ func TestRulesSpeakOfMetricsThatExist(t *testing.T) {
 	}
 	if got := unknown("rate(stampgate_request_total[5m])", known, recorded); len(got) != 1 {
 		t.Errorf("a misspelt metric: %q, want it found", got)
+	}
+}
+
+// Each outcome of a call is a failure to the alerts, or is listed here as none: a
+// new one must not be a failure that nobody counts.
+func TestEachOutcomeIsJudged(t *testing.T) {
+	none := []string{"ok", "rejected", "throttled", "client_gone", "drained", "revoked"}
+	text, err := os.ReadFile(filepath.Join(root, "gateway", "proxy", "proxy.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := regexp.MustCompile(`\bOutcome[A-Z]\w* += "([a-z_]+)"`).FindAllStringSubmatch(string(text), -1)
+	if len(outcomes) < 8 {
+		t.Fatalf("%d outcomes were found", len(outcomes))
+	}
+	var rules rulesFile
+	load(t, "rules.yml", &rules)
+	found := 0
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if !strings.HasPrefix(r.Record, "stampgate:request_failures:") {
+				continue
+			}
+			found++
+			failures := strings.Split(regexp.MustCompile(`outcome=~"([a-z_|]+)"`).FindStringSubmatch(r.Expr)[1], "|")
+			for _, o := range outcomes {
+				if slices.Contains(failures, o[1]) == slices.Contains(none, o[1]) {
+					t.Errorf("%s: is the outcome %s a failure or not?", r.Record, o[1])
+				}
+			}
+		}
+	}
+	if found != 4 {
+		t.Errorf("%d records of failures, want 4", found)
 	}
 }
 

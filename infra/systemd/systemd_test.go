@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -66,7 +67,7 @@ func image(t *testing.T) string {
 	for _, name := range []string{"gateway", "controlplane", "stampctl"} {
 		program(filepath.Join(binaries, name))
 	}
-	for _, path := range []string{"usr/bin/etcd", "usr/bin/prometheus", "bin/chown", "usr/bin/install"} {
+	for _, path := range []string{"usr/bin/etcd", "usr/bin/prometheus", "bin/sh", "bin/chown", "usr/bin/install"} {
 		program(filepath.Join(root, path))
 	}
 	if out, err := exec.CommandContext(t.Context(), "./install", root, binaries).CombinedOutput(); err != nil {
@@ -165,6 +166,33 @@ func TestStoppingTakesLongerThanTheDrain(t *testing.T) {
 	}
 	if got := setting(t, "stampgate.service", "Type"); got != "notify" {
 		t.Errorf("Type = %s: systemd would call it started before it serves", got)
+	}
+}
+
+// Go collects its garbage before systemd slows the gateway down: 90 % of MemoryHigh,
+// of whatever memory the machine has.
+func TestGoKnowsTheMemoryLimit(t *testing.T) {
+	high, err := strconv.Atoi(strings.TrimSuffix(setting(t, "stampgate.service", "MemoryHigh"), "%"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := setting(t, "stampgate.service", "ExecStartPre")
+	script, ok := strings.CutPrefix(line, "+/bin/sh -c '")
+	if !ok {
+		t.Fatalf("the first ExecStartPre is %q", line)
+	}
+	file := strings.TrimPrefix(setting(t, "stampgate.service", "EnvironmentFile"), "-")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "meminfo"), []byte("MemTotal:       16384000 kB\nMemFree: 1 kB\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// As systemd would give it to the shell.
+	script = strings.NewReplacer("$$", "$", "%%", "%", "/proc/", dir+"/", file, filepath.Join(dir, "env")).Replace(strings.TrimSuffix(script, "'"))
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got, want := read(t, filepath.Join(dir, "env")), fmt.Sprintf("GOMEMLIMIT=%dKiB\n", 16384000/1000*9*high); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -19,5 +19,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   "gossip" (dict "listen" "0.0.0.0:7946" "join" (list (printf "dns+%s-gossip.%s.svc.cluster.local:7946" .Release.Name .Release.Namespace)) "keyFile" "/etc/stampgate/gateway/gossip.keys")
   "policy" $policy
   "drain" (dict "notice" (printf "%ds" (int .Values.drain.noticeSeconds)) "timeout" (printf "%ds" (int .Values.drain.timeoutSeconds))) -}}
+{{- if eq .Values.service.kind "internal" -}}
+{{- /* All clients have one address then: what is in front of the gateways. A quarter of the connections would be its limit. */ -}}
+{{- $given := .Values.gateway.limits | default dict -}}
+{{- $_ := set $own "limits" (merge (dict) $given (dict "connectionsPerSource" (int ($given.connections | default 16384)))) -}}
+{{- end -}}
 {{- merge $own .Values.gateway | toYaml -}}
+{{- end }}
+{{/* 90 % of the limit of memory, in MiB: Go collects before Kubernetes ends the process. */}}
+{{- define "stampgate.goMemoryLimit" -}}
+{{- $limit := .Values.resources.limits.memory -}}
+{{- $mebibytes := trimSuffix "Mi" $limit | trimSuffix "Gi" | int -}}
+{{- if hasSuffix "Gi" $limit }}{{ $mebibytes = mul $mebibytes 1024 }}{{ end -}}
+{{- div (mul $mebibytes 9) 10 -}}
+MiB
 {{- end }}
