@@ -224,7 +224,8 @@ func sessionClasses() []class {
 	return []class{
 		session(many("connection refused; silence", "refuse hang reset-before-header")),
 		session(back(many("upgrade refused: the backend", "status;500 status;503;retry-after=2 status;529 throttle;20 "+
-			"status;402;error=insufficient_quota status;408 status;410 status;error=model_not_found identity-revoked;401 status;403 deployment-gone"))),
+			"status;408 status;error=model_not_found identity-revoked;401 status;403 deployment-gone"))),
+		session(many("upgrade refused: quota or model gone", "status;402;error=insufficient_quota status;410")), // for minutes, as above
 		session(back(of([]int{1, 2, 3}, rightly(PassedOn, many("upgrade refused: the client", "status;400 status;422"))))),
 		session(many("first message is an error of the backend", "error-event error-event;error=rate_limit_exceeded error-event;error=insufficient_quota")),
 		session(many("closed or reset before the first message", "close-frame;1011 reset-after-header")),
