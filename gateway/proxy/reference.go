@@ -11,9 +11,10 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation"
 )
 
-// checkedMessage is how much of a client's message is held so that it can be read
-// as a whole before any of it passes, in bytes. Beyond, only a message that has
-// nothing like a reference in it passes: sound, which is what large ones hold.
+// checkedMessage is how much of a client's message is held before any of it passes,
+// in bytes. If that has anything like a reference in it, such as the data: URL of
+// an image, the message is held to its end and read as a whole. If not, as with
+// sound, the rest passes as it comes, as long as nothing like a reference does.
 const checkedMessage = 2 << 20
 
 // keptRoom is what a session keeps of it for the messages that follow, in bytes.
@@ -46,7 +47,10 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 	if references.All() {
 		return message, nil
 	}
-	whole, err := c.read(message)
+	whole, err := c.read(message, checkedMessage)
+	if err == nil && !whole && operation.MayRefer(c.buf.Bytes()) {
+		whole, err = c.read(message, messageLimit+1)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,16 +61,13 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 		}
 		return bytes.NewReader(held), nil
 	}
-	if operation.MayRefer(held) {
-		return nil, tooLongToCheck()
-	}
 	tail := append([]byte(nil), held[len(held)-operation.ReferenceOverlap:]...)
 	return io.MultiReader(bytes.NewReader(held), &watched{message: message, tail: tail}), nil
 }
 
-// read takes in at most checkedMessage of a message, and reports whether that is
-// all of it.
-func (c *checker) read(message io.Reader) (whole bool, err error) {
+// read takes a message in until limit bytes of it are held, and reports whether it
+// has ended before.
+func (c *checker) read(message io.Reader, limit int) (whole bool, err error) {
 	if c.buf == nil {
 		c.buf = bytebudget.NewBuffer(func(n int64) bool {
 			if !c.budget.TakeBody(n) {
@@ -74,10 +75,10 @@ func (c *checker) read(message io.Reader) (whole bool, err error) {
 			}
 			c.taken += n
 			return true
-		}, checkedMessage)
+		}, 0)
 	}
 	for {
-		left := checkedMessage - len(c.buf.Bytes())
+		left := limit - len(c.buf.Bytes())
 		if left == 0 {
 			return false, nil
 		}
@@ -88,7 +89,7 @@ func (c *checker) read(message io.Reader) (whole bool, err error) {
 		n, err := message.Read(room[:min(len(room), left)])
 		c.buf.Add(n)
 		if ended(err) {
-			return len(c.buf.Bytes()) < checkedMessage, nil
+			return len(c.buf.Bytes()) < limit, nil
 		}
 		if err != nil {
 			return false, err
@@ -127,8 +128,8 @@ func (w *watched) Read(p []byte) (int, error) {
 
 func tooLongToCheck() error {
 	return &operation.Error{
-		Status: http.StatusBadRequest, Code: "external_reference", Param: "the message (2 MiB or more, too long to be looked into)",
-		Message: "the message is too long to be looked into for references",
+		Status: http.StatusBadRequest, Code: "external_reference", Param: "the message (not in its first 2 MiB, so not looked into)",
+		Message: "what may be a reference is not in the first 2 MiB of the message, so it is not looked into",
 	}
 }
 

@@ -29,7 +29,9 @@ func TestALongMessagePassesOnlyWithoutAReference(t *testing.T) {
 		"long":                           {sound(3<<20) + "}", true},
 		"long, with a tool at its end":   {sound(3<<20) + tool, false},
 		"long, with a tool before":       {`{"tools":[{"type":"web_search"}],` + sound(3 << 20)[1:] + "}", false},
-		"long, with a function":          {`{"tools":[],` + sound(3 << 20)[1:] + "}", false}, // cannot be read as a whole
+		"long, with a function":          {`{"tools":[],` + sound(3 << 20)[1:] + "}", true},
+		"long, an image":                 {`{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,` + strings.Repeat("QUJD", 1<<20) + `"}]}}`, true},
+		"long, an image from elsewhere":  {`{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://elsewhere.example/` + strings.Repeat("QUJD", 1<<20) + `"}]}}`, false},
 	} {
 		for how, reader := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "in halves": iotest.HalfReader, "with its end": iotest.DataErrReader,
