@@ -239,7 +239,8 @@ func (x *exchange) wait(ctx context.Context, w targets.Wait) bool {
 // ended reports whether no other attempt can follow: bytes have gone to the
 // client, the backend's answer is final, or the time or the client is gone.
 func (x *exchange) ended(ctx context.Context, o targets.Outcome) bool {
-	return x.committed || o.Kind.Final() || ctx.Err() != nil
+	return x.committed || o.Kind.Final() || ctx.Err() != nil ||
+		time.Since(x.start) >= x.call.Route.Total // the context may be told a moment later
 }
 
 // last ends a call of which no other attempt may follow. Where all that came were
