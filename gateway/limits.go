@@ -114,13 +114,12 @@ func (l Limits) validate(fault func(path, format string, args ...any)) {
 }
 
 // connectionsFor returns the bounds of connections where there are descriptors for
-// so many; 0: for any number. One source may still have the same share. perSource
-// is 0, not bounded, where one may have all: health is answered beyond the total.
+// so many; 0: for any number. perSource is 0, not bounded, where one source may
+// have all: health is answered beyond the total.
 func (l Limits) connectionsFor(descriptors int) (total, perSource int) {
 	total, perSource = l.Connections, l.ConnectionsPerSource
-	if descriptors > 0 && descriptors < total {
-		perSource = max(1, int(int64(perSource)*int64(descriptors)/int64(total)))
-		total = descriptors
+	if descriptors > 0 {
+		total = min(total, descriptors)
 	}
 	if perSource >= total {
 		perSource = 0

@@ -29,6 +29,10 @@ func Bounds() []Bound { return []Bound{InTotal, PerSource} }
 // connection, past every bound of ours. 256 kB carry 20 Mbit/s over 100 ms.
 const sendBuffer = 128 << 10
 
+// silence is how long a connection may be without its first request before it
+// makes room for others: a busy machine takes a while to read one.
+const silence = time.Second
+
 // Limits bound the connections of a listener.
 type Limits struct {
 	Total     int // open at a time; 0: bounded elsewhere
@@ -81,7 +85,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			if tcp, ok := innermost(c).(*net.TCPConn); ok {
 				_ = tcp.SetWriteBuffer(sendBuffer) // the kernel's own choice does as well, at a price
 			}
-			return &conn{Conn: c, listener: l, source: from, unsent: bytebudget.NewAccount(l.limits.Unsent)}, nil
+			return &conn{Conn: c, listener: l, source: from, since: time.Now(), unsent: bytebudget.NewAccount(l.limits.Unsent)}, nil
 		}
 		_ = c.Close() // it was never used
 		if l.limits.Refused != nil {
@@ -123,7 +127,7 @@ func (l *Listener) makeRoom(bound Bound, from netip.Prefix) bool {
 	l.mu.Lock()
 	var found *conn
 	for e := l.idle.Front(); e != nil && found == nil; e = e.Next() {
-		if c, ok := e.Value.(*conn); ok && (bound == InTotal || c.source == from) {
+		if c, ok := e.Value.(*conn); ok && (bound == InTotal || c.source == from) && (c.asked || time.Since(c.since) >= silence) {
 			found = c
 		}
 	}
@@ -172,6 +176,8 @@ type conn struct {
 	unsent   *bytebudget.Account
 	closed   atomic.Bool
 	until    atomic.Int64  // the write deadline that was set from outside, in Unix ns; 0: none
+	since    time.Time     // when it was accepted
+	asked    bool          // it has had a request; guarded by the listener's mu
 	place    *list.Element // among those that idle; nil: it does not
 }
 
@@ -184,6 +190,7 @@ func (c *conn) setIdle(idle bool) {
 	case idle && c.place == nil && !c.closed.Load():
 		c.place = l.idle.PushBack(c)
 	case !idle && c.place != nil:
+		c.asked = true
 		l.idle.Remove(c.place)
 		c.place = nil
 	}
