@@ -205,6 +205,9 @@ func (g *gateway) advance(s *policy.Snapshot) {
 	g.registry.Advance(s)
 	g.credentials.Advance(s)
 	g.proxy.Advance(s)
+	if _, ok := s.Stamp(g.cfg.Region); !ok {
+		g.log.Warn().Uint64("serial", s.Serial()).Msg("the policy has no stamp for this gateway's region: nothing is served here, and /health/stamp fails; correct region in the configuration, or the policy")
+	}
 }
 
 // proofs is the proxy's view of the credentials.

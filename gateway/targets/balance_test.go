@@ -268,11 +268,10 @@ func TestOverflowSpillsAndReturns(t *testing.T) {
 	}
 }
 
+// The time to a stream's first byte says how fast a target is. A plain answer's
+// time says what was asked: there, only the calls in flight move the share.
 func TestSlowTargetGetsLess(t *testing.T) {
 	overLaws(t, func(t *testing.T, l law) {
-		if l.plain {
-			t.Skip("a plain answer's time says what was asked, not how fast the target is, unless it is the rule")
-		}
 		s := newSim(7, l, tiersOf(6))
 		s.answer = func(i int, _ time.Time, _ string) (time.Duration, Outcome) {
 			took, o := s.service()
@@ -284,8 +283,12 @@ func TestSlowTargetGetsLess(t *testing.T) {
 		s.run(10*time.Minute, map[string]float64{"alice": 30})
 		share := float64(s.firstOn[0]) / float64(s.firsts)
 		t.Logf("share of the target five times slower %.1f %%", 100*share)
-		if share > 0.10 { // an even share would be 16.7 %
-			t.Errorf("share %.3f, want at most 0.10", share)
+		most := 0.10 // an even share would be 16.7 %
+		if l.plain {
+			most = 0.17
+		}
+		if share > most {
+			t.Errorf("share %.3f, want at most %.2f", share, most)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -279,6 +280,20 @@ func TestP1AKeyThatExpiresEndsItsSession(t *testing.T) {
 	}
 }
 
+// unread is how many bytes have come on a connection that nobody has read.
+func unread(t *testing.T, c net.Conn) int {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, all := 0, make([]byte, 16<<20)
+	if err := raw.Control(func(fd uintptr) { n, _, _ = syscall.Recvfrom(int(fd), all, syscall.MSG_PEEK) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // A client that does not read cannot hold its stream open: a second after the
 // policy is in force the gateway is rid of it, and so is the backend.
 func TestP1AClientThatDoesNotReadIsEndedToo(t *testing.T) {
@@ -296,13 +311,29 @@ func TestP1AClientThatDoesNotReadIsEndedToo(t *testing.T) {
 	body := chatBody(true)
 	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n%s", chatPath, s.Key, len(body), body)
 	s.Await("the stream runs", func() bool { return backend.InFlight() == 1 })
-	// Nothing tells that the stream is stuck. If it is not yet, it must end all the
-	// same.
-	time.Sleep(300 * time.Millisecond)
+	last := -1
+	s.Await("the client's buffers are full", func() bool {
+		before := last
+		last = unread(t, conn)
+		return last > 0 && last == before
+	})
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		s.Await("nothing runs", func() bool { return s.Status(g).InFlight == 0 && backend.InFlight() == 0 })
 	}()
 	withinASecond(t, s, func(d *policy.Document) { d.Clients[0].Keys[0].SHA256 = strings.Repeat("0a", 32) }, over)
+}
+
+// A gateway that the policy has no stamp for, such as one whose region is
+// mistyped, says so at once.
+func TestAGatewayWithoutAStampSaysSo(t *testing.T) {
+	var log sharedLog
+	s := e2e.Start(t, e2e.Options{Regions: []geo.RegionID{"swedencentral", "francecentral"}, Log: &log})
+	const words = "has no stamp for this gateway's region"
+	if strings.Contains(log.String(), words) {
+		t.Error("said of a policy that has one")
+	}
+	s.AwaitPolicy(s.Publish(changed(t, s, withoutRegion("francecentral", "FR"))))
+	s.Await("the gateway says so", func() bool { return strings.Contains(log.String(), words) })
 }
