@@ -1,12 +1,12 @@
 package descriptor_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -120,7 +120,7 @@ func TestBeyondTheSlotsThereIsRoomForHealth(t *testing.T) {
 			continue
 		}
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("extra connection %d is still there: %v", i, err)
 		}
 	}
@@ -193,3 +193,41 @@ func (e *exhausted) Accept() (net.Conn, error) {
 
 func (e *exhausted) Close() error   { close(e.closed); return nil }
 func (e *exhausted) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Whoever has asked is not closed for newer connections that say nothing, though
+// its answer takes longer than a silent one may stay: a machine may be busy.
+func TestWhoHasAskedIsNotPushedOutBySilentOnes(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := descriptor.NewListener(inner, descriptor.NewSlots(1), 2)
+	t.Cleanup(func() { _ = l.Close() })
+	address := inner.Addr().String()
+	open(t, address)
+	asking := open(t, address)
+	if _, err := asking.Write([]byte("GET /health/ready HTTP/1.1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	var accepted []net.Conn
+	for range 2 {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted = append(accepted, c)
+	}
+	for range 4 { // each takes the place of the silent one before it
+		open(t, address)
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+	asked := accepted[1]
+	_ = asked.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := asked.Read(make([]byte, 64)); err != nil || n == 0 {
+		t.Errorf("who had asked: %d bytes, %v", n, err)
+	}
+}

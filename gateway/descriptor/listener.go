@@ -6,13 +6,14 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // A Listener lets connections in while there are slots. Those beyond are extra:
 // they are accepted too, so that a health check gets its answer, but who serves
-// them must refuse everything else at once. Of extra ones there are at most a few,
-// and the oldest is closed for a newer one. A process that runs out of descriptors
+// them must refuse everything else at once. Of extra ones there are at most a few:
+// a newer one takes the place of one that has had its time. A process that runs out of descriptors
 // all the same gives up one that is held for this, and closes extra connections;
 // Accept never returns such an error, which would stop or slow the server.
 type Listener struct {
@@ -46,10 +47,13 @@ func NewListener(l net.Listener, slots *Slots, extra int) *Listener {
 // and nothing to give up.
 const retryAfter = 10 * time.Millisecond
 
-// extraTime is what an extra connection has at least before it makes room for a
-// newer one: a health check is answered in far less, and connections that say
-// nothing are passed at most/extraTime a second.
-const extraTime = 50 * time.Millisecond
+// What an extra connection has at least before it makes room for a newer one. One
+// that says nothing is passed soon. One that has asked is answered in far less than
+// its time, but on a machine whose cores are all busy.
+const (
+	silentTime = 50 * time.Millisecond
+	askedTime  = 500 * time.Millisecond
+)
 
 // Accept implements net.Listener.
 func (l *Listener) Accept() (net.Conn, error) {
@@ -120,29 +124,44 @@ func (l *Listener) addExtra(c net.Conn) *conn {
 	}
 }
 
-// place gives an extra connection its place, or says how long it must wait for
-// the oldest one to have had its time.
+// place gives an extra connection its place, or says how long it must wait until
+// another has had its time. Of those that have had it, silent ones go first.
 func (l *Listener) place(c *conn) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.extra.Len() >= l.most {
-		oldest := l.extra.Front().Value.(*conn) //nolint:forcetypeassert // only connections are pushed
-		if left := extraTime - time.Since(oldest.since); left > 0 {
-			return left
+		var passed *list.Element
+		wait := askedTime
+		for e := l.extra.Front(); e != nil; e = e.Next() {
+			old := e.Value.(*conn) //nolint:forcetypeassert // only connections are pushed
+			asks := old.asks()
+			left := silentTime - time.Since(old.since)
+			if asks {
+				left += askedTime - silentTime
+			}
+			wait = min(wait, left)
+			if left > 0 {
+				continue
+			}
+			if passed == nil || !asks {
+				passed = e
+			}
+			if !asks {
+				break
+			}
 		}
-		l.endOldest()
+		if passed == nil {
+			return wait
+		}
+		l.end(passed)
 	}
 	c.place = l.extra.PushBack(c)
 	return 0
 }
 
-// endOldest closes the oldest extra connection. The caller holds mu.
-func (l *Listener) endOldest() {
-	first := l.extra.Front()
-	if first == nil {
-		return
-	}
-	old := l.extra.Remove(first).(*conn) //nolint:forcetypeassert // only connections are pushed
+// end closes an extra connection. The caller holds mu.
+func (l *Listener) end(e *list.Element) {
+	old := l.extra.Remove(e).(*conn) //nolint:forcetypeassert // only connections are pushed
 	old.place = nil
 	_ = old.Conn.Close() // who serves it closes it again
 }
@@ -156,7 +175,7 @@ func (l *Listener) giveUp() bool {
 		_ = l.spare.Close()
 		l.spare = nil
 	case l.extra.Len() > 0:
-		l.endOldest()
+		l.end(l.extra.Front())
 	default:
 		return false
 	}
@@ -183,8 +202,24 @@ type conn struct {
 	listener *Listener
 	extra    bool
 	since    time.Time
+	asked    atomic.Bool   // something of it has been read
+	answered atomic.Bool   // its sending half is closed
 	place    *list.Element // guarded by the listener's mu
 	once     sync.Once
+}
+
+// asks reports whether the peer has said something, and its answer has not ended.
+func (c *conn) asks() bool {
+	return !c.answered.Load() && (c.asked.Load() || unread(c.Conn))
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.extra && n > 0 {
+		c.asked.Store(true)
+	}
+	return n, err
 }
 
 // Close implements net.Conn.
@@ -216,6 +251,7 @@ func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite lets http.Server end an answer so that the client can read it.
 func (c *conn) CloseWrite() error {
+	c.answered.Store(true)
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

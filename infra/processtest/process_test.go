@@ -3,6 +3,7 @@
 package processtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -198,8 +200,19 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.done
 	if p.t.Failed() {
-		p.t.Logf("%s said:\n%s", p.name, p.said())
+		p.t.Logf("%s said:\n%s", p.name, gist(p.said()))
 	}
+}
+
+// gist is what the end of a failed test needs of a log: without the lines of
+// requests that were served, and not more than its end.
+func gist(log []byte) []byte {
+	const most = 16 << 10
+	lines := slices.DeleteFunc(bytes.SplitAfter(log, []byte("\n")), func(line []byte) bool {
+		return bytes.Contains(line, []byte(`"status":200,"outcome":"ok"`))
+	})
+	log = bytes.Join(lines, nil)
+	return log[max(0, len(log)-most):]
 }
 
 // said is all that the process has written.
