@@ -15,7 +15,8 @@ type endpoint struct {
 	keys   []policy.Key
 	known  time.Time // since when it is in a policy: before that it had no chance to be used
 	due    time.Time
-	failed int // probes in a row
+	failed int       // probes in a row
+	lost   time.Time // when the last probe failed
 }
 
 // heard returns when the endpoint last answered a request, or failed to.

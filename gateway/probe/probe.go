@@ -58,6 +58,11 @@ const (
 	// confirmIn is how soon a failed probe is repeated: before that it counts for
 	// nothing, because one lost packet can fail it.
 	confirmIn = 500 * time.Millisecond
+	// An endpoint of which a probe failed within closely is looked at once in
+	// closeInterval though it answers: one that comes and goes every two seconds
+	// can be up at each probe of a slower one.
+	closeInterval = time.Second
+	closely       = time.Minute
 	// failingEvery is the time between two probes of an endpoint known to be gone.
 	failingEvery = 3 * time.Second
 	// spacing makes it at most 20 a second. With more than 80 endpoints the

@@ -72,7 +72,7 @@ func (p *Prober) follow(now time.Time) {
 		e.known = now
 		due := now.Add(p.cfg.IdleAfter + time.Duration(rand.Int64N(int64(spread))))
 		if old := p.endpoints[origin]; old != nil {
-			e.known, e.failed, due = old.known, old.failed, old.due
+			e.known, e.failed, e.lost, due = old.known, old.failed, old.lost, old.due
 		}
 		p.waiting.add(e, due)
 	}
@@ -135,6 +135,10 @@ func (p *Prober) learn(now time.Time, a answer) {
 		p.cfg.Registry.Probed(now, a.endpoint.keys, "")
 		if e != nil {
 			e.failed = 0
+			if now.Sub(e.lost) < closely {
+				p.again(e, now, p.every(closeInterval))
+				return
+			}
 		}
 		p.again(e, now, p.every(Interval))
 		return
@@ -144,6 +148,7 @@ func (p *Prober) learn(now time.Time, a answer) {
 	if e == nil {
 		return
 	}
+	e.lost = now
 	if e.failed++; e.failed == 1 {
 		p.again(e, now, jitter(confirmIn))
 		return

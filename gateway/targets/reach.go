@@ -15,10 +15,11 @@ import (
 const IdleAfter = 10 * time.Second
 
 const (
-	// confirmed is how many probes in a row must have failed before they count. One
-	// is enough where the last request failed as well, or where the endpoint was
-	// lost within flapsWithin.
-	confirmed = 2
+	// A failed probe counts once another has failed within confirmWithin: one lost
+	// packet can fail it. One is enough where the last request failed as well, or
+	// where the endpoint was lost within flapsWithin. They need not follow each other:
+	// a backend that comes and goes is often up again at the second.
+	confirmWithin = 30 * time.Second
 	// An endpoint that is lost again within flapsWithin of its return flaps: the
 	// next time it must be reached without a failure for steadyFor, then for twice
 	// as long, up to steadyMax.
@@ -75,9 +76,10 @@ func (rc *reach) answered(at int64) {
 
 // fails takes a probe that failed; doubted: so did the last request.
 func (rc *reach) fails(at int64, why string, doubted bool) {
+	confirmed := rc.failed != never && at-rc.failed <= int64(confirmWithin)
 	rc.failed, rc.failures, rc.why = at, rc.failures+1, why
 	again := rc.returned != never && at-rc.returned <= int64(flapsWithin)
-	if rc.lost || rc.failures < confirmed && !doubted && !again {
+	if rc.lost || !confirmed && !doubted && !again {
 		return
 	}
 	if rc.lost = true; again {
@@ -208,12 +210,12 @@ func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable
 	default:
 		return fmt.Sprintf("flaps, reached for %d s of the %d s that it takes to count", time.Duration(at-rc.since)/time.Second, rc.steady()/time.Second), true
 	}
-	_, waits := st.halfOpenSince(now)
+	since, waits := st.halfOpenSince(now)
 	used := st.heard.Load()
 	switch {
 	case at < st.outUntil.Load(): // the breaker says enough
 		return "", false
-	case st.notProven(now, rc):
+	case waits && rc.reached < since:
 		return "half-open, not proven yet", false
 	case waits:
 		return "half-open, " + ago, false

@@ -57,7 +57,12 @@ func TestProbesTellHealthWhatTrafficDoesNot(t *testing.T) {
 		{"never probed counts as available", func(*world) {}, OwnAvailable},
 		{"a failed probe must be confirmed", func(w *world) { w.probe(ownOrigin, "refused") }, OwnAvailable},
 		{"two in a row count", func(w *world) { w.probe(ownOrigin, "refused", "refused") }, PassiveOnly},
-		{"an answer between them", func(w *world) { w.probe(ownOrigin, "refused", "", "refused") }, OwnAvailable},
+		{"an answer between them", func(w *world) { w.probe(ownOrigin, "refused", "", "refused") }, PassiveOnly},
+		{"half a minute between them", func(w *world) {
+			w.probe(ownOrigin, "refused", "")
+			w.sleep(confirmWithin + time.Second)
+			w.probe(ownOrigin, "refused")
+		}, OwnAvailable},
 		{"an answer after them", func(w *world) { w.probe(ownOrigin, "refused", "refused", "") }, OwnAvailable},
 		{"all unreachable", func(w *world) {
 			w.probe(ownOrigin, "refused", "refused")
