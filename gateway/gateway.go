@@ -35,7 +35,6 @@ import (
 	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
-	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/running"
@@ -229,7 +228,7 @@ func (g *gateway) listen(stack *lifecycle.Stack) error {
 		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Proxy: g.proxy,
 		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
 		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
-		Limits: operation.DefaultLimits(), Metrics: api.NewMetrics(g.metrics), Log: g.log,
+		Metrics: api.NewMetrics(g.metrics), Log: g.log,
 		BodyTimeout: time.Duration(g.cfg.Limits.BodyTimeout), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
 		Budget: g.budget, Sessions: edge.NewCounter[string](g.cfg.Limits.SessionsPerClient),
 	})
@@ -269,7 +268,7 @@ func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
 	}
 	l = descriptor.NewListener(l, descriptor.NewSlots(g.descriptors.Admin), g.descriptors.Admin)
 	g.adminL = edge.Listen(l, edge.Limits{
-		Total: adminConnections, PerSource: adminConnections,
+		Total:  adminConnections,
 		Unsent: int64(g.cfg.Limits.UnsentPerConnection), Write: time.Duration(g.cfg.Limits.WriteTimeout),
 	})
 	g.admin = edge.NewServer(edge.WithoutBodies(g.adminHandler()), g.cfg.Limits.timeouts(), false)

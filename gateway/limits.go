@@ -45,7 +45,7 @@ const (
 	connectionCost = 16 << 10
 	// leastHeld is what the largest request needs: its body, once more with the
 	// deployment's name in it, and what every request costs.
-	leastHeld = 2*api.DefaultMaxBody + 1<<20
+	leastHeld = 2*api.MaxBody + 1<<20
 
 	adminConnections = 256
 )

@@ -17,7 +17,6 @@ import (
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/edge"
-	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/geo"
@@ -40,9 +39,6 @@ type Config struct {
 	// Draining: answers ask the client to open a new connection.
 	Draining    func() bool
 	FrontDoorID []string // of which X-Azure-FDID must name one; empty: not checked
-	// MaxBody is the largest request body in bytes; DefaultMaxBody if zero.
-	MaxBody int64
-	Limits  operation.Limits
 	// BodyTimeout is how long a client may take to send a body, and WriteTimeout to
 	// take a piece of its answer.
 	BodyTimeout, WriteTimeout time.Duration
@@ -55,8 +51,8 @@ type Config struct {
 }
 
 const (
-	// DefaultMaxBody is what a request with several images in it takes.
-	DefaultMaxBody = 32 << 20
+	// MaxBody is what a request with several images in it takes.
+	MaxBody = 32 << 20
 	// requestCost is what a request costs beside its body and a held answer, in
 	// bytes: buffers and goroutines towards the client and a backend.
 	requestCost = 32 << 10
@@ -69,9 +65,6 @@ type server struct{ Config }
 
 // New returns the handler of the public listener.
 func New(cfg Config) http.Handler {
-	if cfg.MaxBody == 0 {
-		cfg.MaxBody = DefaultMaxBody
-	}
 	s := &server{cfg}
 	gin.SetMode(gin.ReleaseMode) // gin's only switch; its debug mode writes to stdout
 	e := gin.New()

@@ -36,14 +36,14 @@ func (v *visit) readBody(op *operation.Operation) ([]byte, error) {
 	if !v.hold.TakeBody(requestCost) {
 		return nil, v.overloaded()
 	}
-	if v.r.ContentLength > v.MaxBody {
-		return nil, operation.TooLarge(v.MaxBody)
+	if v.r.ContentLength > MaxBody {
+		return nil, operation.TooLarge(MaxBody)
 	}
 	rc := http.NewResponseController(v.w)
 	_ = rc.SetReadDeadline(time.Now().Add(v.BodyTimeout)) // in-memory writers of tests have none
 	most := v.r.ContentLength
 	if most < 0 { // in chunks
-		most = v.MaxBody
+		most = MaxBody
 	}
 	buf := bytebudget.NewBuffer(v.hold.TakeBody, int(most))
 	if err := v.fill(buf); err != nil {
@@ -62,7 +62,7 @@ func (v *visit) readBody(op *operation.Operation) ([]byte, error) {
 
 // fill reads the body to its end.
 func (v *visit) fill(buf *bytebudget.Buffer) error {
-	body := http.MaxBytesReader(v.w, v.r.Body, v.MaxBody)
+	body := http.MaxBytesReader(v.w, v.r.Body, MaxBody)
 	for {
 		room := buf.Room()
 		if room == nil {
@@ -81,7 +81,7 @@ func (v *visit) fill(buf *bytebudget.Buffer) error {
 
 func (v *visit) bodyError(err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return operation.TooLarge(v.MaxBody)
+		return operation.TooLarge(MaxBody)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

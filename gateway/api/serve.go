@@ -94,7 +94,7 @@ func (v *visit) forward(match operation.Match, client policy.Caller) error {
 		return err
 	}
 	v.bytesIn = len(body)
-	scan, err := operation.ScanBody(body, v.Limits)
+	scan, err := operation.ScanBody(body)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (e *Error) Error() string {
 		return "the request has two different credentials, in api-key and Authorization or in one of them twice: send only the one that is meant"
 	default:
 	}
-	return "the credential is missing or not valid: send a key as api-key, or a key or token as Authorization: Bearer"
+	return "the credential is missing or not valid: send a key as api-key or as Authorization: Bearer"
 }
 
 // maxToken bounds a signed token: twice what an identity provider issues with

@@ -9,20 +9,18 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation/strictjson"
 )
 
-// Limits bound what ScanBody accepts.
-type Limits struct {
-	MaxDepth   int   // of nested arrays and objects
-	MaxNames   int   // at the top level
-	MaxText    int   // bytes of a model, user or response id
-	MaxTokens  int64 // of max_tokens and max_completion_tokens
-	MaxChoices int64 // of n and best_of
-}
+// What is accepted of a body. Azure's own largest n is 128, and no model writes
+// 2^31 tokens.
+const (
+	maxDepth         = 64        // of nested arrays and objects
+	maxMembers       = 1024      // of one object
+	maxText          = 512       // bytes of a model, user or response id
+	maxTokens  int64 = 1<<31 - 1 // of max_tokens and max_completion_tokens
+	maxChoices int64 = 128       // of n and best_of
+)
 
-// DefaultLimits returns the limits that suit Azure OpenAI: its own largest n is
-// 128, and no model writes 2^31 tokens.
-func DefaultLimits() Limits {
-	return Limits{MaxDepth: 64, MaxNames: 1024, MaxText: 512, MaxTokens: 1<<31 - 1, MaxChoices: 128}
-}
+// limits are those of every walk over a body or a part of it.
+func limits() strictjson.Limits { return strictjson.Limits{MaxDepth: maxDepth, MaxNames: maxMembers} }
 
 // A Value is where a member of the body stands: body[Start:End] is its value,
 // quotes included. The zero Value means that the name does not occur.
@@ -79,10 +77,10 @@ type Body struct {
 
 // ScanBody reads a JSON request in one pass, without keeping or changing it. It
 // refuses (400) what two parsers could read differently. The error is an *Error.
-func ScanBody(body []byte, limits Limits) (Body, error) {
-	sc := scan{data: body, limits: limits}
+func ScanBody(body []byte) (Body, error) {
+	sc := scan{data: body}
 	var m strictjson.Member
-	w := strictjson.Begin(body, strictjson.Limits{MaxDepth: limits.MaxDepth, MaxNames: limits.MaxNames})
+	w := strictjson.Begin(body, limits())
 	for w.Next(&m) {
 		sc.take(m)
 		if sc.err != nil {
@@ -104,10 +102,9 @@ func badBody(err error) *Error {
 }
 
 type scan struct {
-	data   []byte
-	limits Limits
-	body   Body
-	err    *Error
+	data []byte
+	body Body
+	err  *Error
 }
 
 func (sc *scan) take(m strictjson.Member) {
@@ -126,15 +123,15 @@ func (sc *scan) take(m strictjson.Member) {
 	case "stream_options":
 		sc.streamOptions(m)
 	case "max_tokens":
-		b.MaxTokens = sc.count(m, "max_tokens", sc.limits.MaxTokens)
+		b.MaxTokens = sc.count(m, "max_tokens", maxTokens)
 	case "max_completion_tokens":
-		b.MaxCompletionTokens = sc.count(m, "max_completion_tokens", sc.limits.MaxTokens)
+		b.MaxCompletionTokens = sc.count(m, "max_completion_tokens", maxTokens)
 	case "max_output_tokens":
-		b.MaxOutputTokens = sc.count(m, "max_output_tokens", sc.limits.MaxTokens)
+		b.MaxOutputTokens = sc.count(m, "max_output_tokens", maxTokens)
 	case "stream_format":
 		if m.Kind == strictjson.String {
 			t := strictjson.Text(sc.data, m)
-			b.StreamFormat = string(t[:min(len(t), sc.limits.MaxText)])
+			b.StreamFormat = string(t[:min(len(t), maxText)])
 		}
 	case "messages":
 		b.Messages = Value{m.Start, m.End}
@@ -152,9 +149,9 @@ func (sc *scan) take(m strictjson.Member) {
 		b.Prompt = Value{m.Start, m.End}
 		b.ManyPrompts = m.Kind == strictjson.Array
 	case "n":
-		b.N = sc.count(m, "n", sc.limits.MaxChoices)
+		b.N = sc.count(m, "n", maxChoices)
 	case "best_of":
-		b.BestOf = sc.count(m, "best_of", sc.limits.MaxChoices)
+		b.BestOf = sc.count(m, "best_of", maxChoices)
 	}
 }
 
@@ -168,8 +165,8 @@ func (sc *scan) text(m strictjson.Member, param string) Text {
 		return t
 	}
 	t.Set, t.bytes = true, strictjson.Text(sc.data, m)
-	if len(t.bytes) > sc.limits.MaxText {
-		sc.err = badParam(param, fmt.Sprintf("%s is longer than %d bytes", param, sc.limits.MaxText))
+	if len(t.bytes) > maxText {
+		sc.err = badParam(param, fmt.Sprintf("%s is longer than %d bytes", param, maxText))
 	}
 	return t
 }
@@ -222,7 +219,7 @@ func (sc *scan) streamOptions(m strictjson.Member) {
 		return
 	}
 	var inner strictjson.Member
-	w := strictjson.Begin(sc.data[m.Start:m.End], strictjson.Limits{MaxDepth: sc.limits.MaxDepth, MaxNames: sc.limits.MaxNames})
+	w := strictjson.Begin(sc.data[m.Start:m.End], limits())
 	for w.Next(&inner) && sc.err == nil {
 		if string(inner.Name) == "include_usage" {
 			inner.Start += m.Start

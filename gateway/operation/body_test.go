@@ -20,7 +20,7 @@ func TestScanFindsWhatItReads(t *testing.T) {
 		"max_tokens":100, "max_completion_tokens": 0, "n":128, "best_of": null, "user": "u1",
 		"store": false, "previous_response_id": null, "temperature": -0.5e-3
 	}` + "\n")
-	b, err := ScanBody(body, DefaultLimits())
+	b, err := ScanBody(body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestHostileBodiesAreRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.why, func(t *testing.T) {
-			_, err := ScanBody([]byte(tt.body), DefaultLimits())
+			_, err := ScanBody([]byte(tt.body))
 			if tt.ok {
 				if err != nil {
 					t.Fatal(err)
@@ -197,7 +197,7 @@ func TestRouteComesFromOnePlace(t *testing.T) {
 		{v1, `{"model":null}`, ""},
 		{v1, `{"model":""}`, ""},
 	} {
-		b, err := ScanBody([]byte(tt.body), DefaultLimits())
+		b, err := ScanBody([]byte(tt.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,22 +282,21 @@ func repeats(body []byte) bool {
 
 // agree holds ScanBody against the reference.
 func agree(t interface{ Fatalf(string, ...any) }, body []byte) {
-	limits := DefaultLimits()
 	before := bytes.Clone(body)
-	b, err := ScanBody(body, limits)
+	b, err := ScanBody(body)
 	if !bytes.Equal(before, body) {
 		t.Fatalf("the body was changed: %q", before)
 	}
-	members, ok := naive(body, limits.MaxDepth)
+	members, ok := naive(body, maxDepth)
 	if err != nil {
 		e, is := errors.AsType[*Error](err)
 		if !is {
 			t.Fatalf("%q: error %v", body, err)
 		}
-		if ok && e.Param == "" && len(members) <= limits.MaxNames {
+		if ok && e.Param == "" && len(members) <= maxMembers {
 			t.Fatalf("refuses %q: %v", body, err)
 		}
-		if ok && e.Param != "" && !badValue(members, e.Param, limits) {
+		if ok && e.Param != "" && !badValue(members, e.Param) {
 			t.Fatalf("refuses %q for its %s: %v", body, e.Param, err)
 		}
 		return
@@ -351,27 +350,27 @@ func agree(t interface{ Fatalf(string, ...any) }, body []byte) {
 }
 
 // badValue reports whether the reference, too, finds fault with the value.
-func badValue(members map[string]json.RawMessage, param string, limits Limits) bool {
+func badValue(members map[string]json.RawMessage, param string) bool {
 	raw := members[strings.TrimSuffix(param, ".include_usage")]
 	switch param {
 	case "model", "user", "previous_response_id":
 		var s *string
-		return json.Unmarshal(raw, &s) != nil || s != nil && len(*s) > limits.MaxText
+		return json.Unmarshal(raw, &s) != nil || s != nil && len(*s) > maxText
 	case "stream", "store":
 		var b *bool
 		return json.Unmarshal(raw, &b) != nil
 	case "stream_options", "stream_options.include_usage":
 		var o map[string]json.RawMessage
-		if json.Unmarshal(raw, &o) != nil || repeats(raw) || len(o) > limits.MaxNames {
+		if json.Unmarshal(raw, &o) != nil || repeats(raw) || len(o) > maxMembers {
 			return true
 		}
 		var b *bool
 		return json.Unmarshal(o["include_usage"], &b) != nil
 	}
 	n, ok := new(big.Int).SetString(string(raw), 10)
-	limit := limits.MaxTokens
+	limit := maxTokens
 	if param == "n" || param == "best_of" {
-		limit = limits.MaxChoices
+		limit = maxChoices
 	}
 	return !ok || raw[0] == '-' || n.Cmp(big.NewInt(limit)) > 0
 }
@@ -380,7 +379,7 @@ func badValue(members map[string]json.RawMessage, param string, limits Limits) b
 func replaced(t interface{ Fatalf(string, ...any) }, body []byte, b *Body, members map[string]json.RawMessage) {
 	const deployment = "d\"\\\x01é-1"
 	out := ReplaceModel(nil, body, b, deployment)
-	after, ok := naive(out, DefaultLimits().MaxDepth)
+	after, ok := naive(out, maxDepth)
 	if !ok || len(after) != len(members) {
 		t.Fatalf("%q became %q", body, out)
 	}
@@ -480,7 +479,7 @@ func BenchmarkScanBody(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ScanBody(body, DefaultLimits()); err != nil {
+				if _, err := ScanBody(body); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -491,7 +490,7 @@ func BenchmarkScanBody(b *testing.B) {
 		b.SetBytes(int64(len(many)))
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := ScanBody(many, DefaultLimits()); err != nil {
+			if _, err := ScanBody(many); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -511,7 +510,7 @@ func BenchmarkEncodingJSONValid(b *testing.B) {
 
 func BenchmarkReplaceModel(b *testing.B) {
 	body := benchBody(16 << 10)
-	scan, err := ScanBody(body, DefaultLimits())
+	scan, err := ScanBody(body)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -529,7 +528,7 @@ func TestScanningAllocatesNothing(t *testing.T) {
 	body := benchBody(4 << 10)
 	buf := make([]byte, 0, len(body)+64)
 	n := testing.AllocsPerRun(100, func() {
-		b, err := ScanBody(body, DefaultLimits())
+		b, err := ScanBody(body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ func listed(url string) bool {
 
 func refused(t testing.TB, op *Operation, body string, allows func(string) bool) string {
 	t.Helper()
-	scan, err := ScanBody([]byte(body), DefaultLimits())
+	scan, err := ScanBody([]byte(body))
 	if err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
@@ -194,7 +194,7 @@ func FuzzReferences(f *testing.F) {
 	}
 	op := opNamed(f, "chat_completions")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		scan, err := ScanBody(body, DefaultLimits())
+		scan, err := ScanBody(body)
 		if err != nil || References(op, body, &scan, inside) != nil {
 			return
 		}
@@ -238,14 +238,14 @@ func BenchmarkReferences(b *testing.B) {
 		"image": fmt.Sprintf(`{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}]}`, strings.Repeat("A", 1<<20)),
 	} {
 		body := []byte(body)
-		scan, err := ScanBody(body, DefaultLimits())
+		scan, err := ScanBody(body)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run("scan/"+name, func(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				_, _ = ScanBody(body, DefaultLimits())
+				_, _ = ScanBody(body)
 			}
 		})
 		b.Run("references/"+name, func(b *testing.B) {

@@ -62,11 +62,6 @@ func word(name []byte) string {
 	return string(name)
 }
 
-func (s *seeker) limits() strictjson.Limits {
-	l := DefaultLimits()
-	return strictjson.Limits{MaxDepth: l.MaxDepth, MaxNames: l.MaxNames}
-}
-
 // members visits the members of an object; another value has none.
 func (s *seeker) members(v Value, p *at, visit func(strictjson.Member, *at)) {
 	raw := s.raw(v)
@@ -74,7 +69,7 @@ func (s *seeker) members(v Value, p *at, visit func(strictjson.Member, *at)) {
 		return
 	}
 	var m strictjson.Member
-	w := strictjson.Begin(raw, s.limits())
+	w := strictjson.Begin(raw, limits())
 	for w.Next(&m) && s.err == nil {
 		m.Start += v.Start
 		m.End += v.Start
@@ -96,7 +91,7 @@ func (s *seeker) array(v Value, p *at, visit func(strictjson.Member, *at)) {
 		return
 	}
 	var m strictjson.Member
-	it := strictjson.BeginItems(raw, s.limits())
+	it := strictjson.BeginItems(raw, limits())
 	for i := 0; it.Next(&m) && s.err == nil; i++ {
 		m.Start += v.Start
 		m.End += v.Start
@@ -205,7 +200,7 @@ func (s *seeker) plainTools(v Value) bool {
 			return len(raw) > 0 && raw[0] == ']'
 		}
 		var m strictjson.Member
-		w := strictjson.BeginWithin(raw, s.limits())
+		w := strictjson.BeginWithin(raw, limits())
 		for w.Next(&m) {
 			switch string(m.Name) {
 			case "type":

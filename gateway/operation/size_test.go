@@ -17,7 +17,7 @@ func TestTokensAreWhatALimitCounts(t *testing.T) {
 		`{"max_tokens":2147483647,"n":128}`:                33/4 + 2147483647*128,
 		`{"max_tokens":5,"max_completion_tokens":7,"n":0}`: 48/4 + 7,
 	} {
-		b, err := operation.ScanBody([]byte(body), operation.DefaultLimits())
+		b, err := operation.ScanBody([]byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestStreamsAreRecognisedByStreamAndByFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := operation.ScanBody([]byte(tt.body), operation.DefaultLimits())
+		b, err := operation.ScanBody([]byte(tt.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestChoicesThatAnAnswerWillHave(t *testing.T) {
 	for body, want := range map[string]int{
 		`{}`: 1, `{"n":3}`: 3, `{"n":0}`: 1, `{"prompt":"x","n":2}`: 2, `{"prompt":["x","y"]}`: 0,
 	} {
-		b, err := operation.ScanBody([]byte(body), operation.DefaultLimits())
+		b, err := operation.ScanBody([]byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -47,7 +47,6 @@ func (x *exchange) attempt(parent context.Context, t *targets.Ticket) targets.Ou
 	if !x.begin(t) {
 		return targets.Outcome{Kind: targets.Canceled}
 	}
-	defer x.call.Running.At(nil)
 	a := &attempt{exchange: x, ticket: t}
 	cancel := a.arm(parent, x.call.Stream)
 	defer cancel(nil)
@@ -126,7 +125,7 @@ func (a *attempt) request() (*http.Request, error) {
 	}
 	// With a *bytes.Reader the transport sends head and body in one write, and
 	// can repeat a request of which nothing was written.
-	req, err := http.NewRequestWithContext(a.ctx, c.Match.Operation.Method, t.Origin(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(a.ctx, c.Match.Operation.Method, t.Key.Origin, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -270,9 +269,13 @@ func (a *attempt) clientGone(err error) targets.Outcome {
 	return a.outcome(targets.Canceled)
 }
 
-func isEventStream(h http.Header) bool {
-	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && mediaType == "text/event-stream"
+func isEventStream(h http.Header) bool { return isMediaType(h, "text/event-stream") }
+
+// isMediaType reports whether the body is said to be of a type, whatever its
+// parameters.
+func isMediaType(h http.Header, want string) bool {
+	said, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(said), want)
 }
 
 // draining reports whether the call is being cut because the gateway ends.

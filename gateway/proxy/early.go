@@ -33,7 +33,7 @@ type earlyHead struct {
 // startEarly arms the early head if the call has one.
 func (x *exchange) startEarly() {
 	after := x.call.Route.EarlyHead
-	if after <= 0 || !x.call.Stream {
+	if after <= 0 || !x.call.Stream || x.call.Match.Operation.WebSocket {
 		return
 	}
 	e := &earlyHead{exchange: x, every: x.proxy.cfg.KeepAlive}

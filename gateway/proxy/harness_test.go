@@ -128,7 +128,7 @@ func (r *rig) call(ctx context.Context, h http.Header, body string) *proxy.Call 
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	scan, err := operation.ScanBody([]byte(body), operation.DefaultLimits())
+	scan, err := operation.ScanBody([]byte(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"mime"
 	"net/http"
 	"slices"
 
@@ -168,6 +167,5 @@ func isJSON(h http.Header) bool {
 	if h.Get("Content-Encoding") != "" {
 		return false
 	}
-	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && mediaType == "application/json"
+	return isMediaType(h, "application/json")
 }

@@ -41,7 +41,7 @@ func (p *Proxy) Probe(ctx context.Context, t *policy.Target) probe.Result {
 		_ = conn.Close() // it has served
 		return probe.Result{Outcome: probe.Reached}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.Origin(), bytes.NewReader(nil))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.Key.Origin, bytes.NewReader(nil))
 	if err != nil {
 		return probe.Result{Outcome: probe.Unknown, Text: "the probe cannot be built"}
 	}

@@ -184,8 +184,16 @@ type Refusal struct {
 }
 
 // Serve carries out a call. It returns when the answer has been passed on, or
-// nothing can be. It is the loop of attempts and nothing else.
+// nothing can be.
 func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
+	return p.serve(w, c, func(ctx context.Context, x *exchange, t *targets.Ticket) (targets.Outcome, bool) {
+		return x.attempt(ctx, t), false
+	})
+}
+
+// serve is the loop of attempts and nothing else. try reports whether the result
+// is settled, whatever the outcome.
+func (p *Proxy) serve(w http.ResponseWriter, c *Call, try func(context.Context, *exchange, *targets.Ticket) (targets.Outcome, bool)) Result {
 	ctx, cancel := context.WithTimeoutCause(c.Context, c.Route.Total, errTotal)
 	defer cancel()
 	rng := p.random.Get().(*rand.Rand)
@@ -194,10 +202,11 @@ func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
 	x := newExchange(p, c, w)
 	x.startEarly()
 	defer x.early.take()
+	session := c.Match.Operation.WebSocket
 	sel := p.cfg.Registry.Begin(targets.Request{
 		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region,
-		Client: c.Client, Stateless: c.Stateless, Deadline: x.start.Add(c.Route.Total),
-		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: c.Stream,
+		Client: c.Client, Stateless: c.Stateless || session, Deadline: x.start.Add(c.Route.Total),
+		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: c.Stream || session,
 	})
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
@@ -207,15 +216,18 @@ func (p *Proxy) Serve(w http.ResponseWriter, c *Call) Result {
 			}
 			return x.nothingLeft(ctx, sel.Verdict(time.Now()))
 		}
-		o := x.attempt(ctx, &ticket)
+		o, settled := try(ctx, x, &ticket)
+		c.Running.At(nil)
 		ticket.Observe(time.Now(), o)
 		if o.Kind == targets.IdentityRefused {
 			p.cfg.Credentials.Rejected(ticket.Target)
 		}
-		if x.ended(ctx, o) {
+		switch {
+		case settled:
+			return x.result
+		case x.ended(ctx, o):
 			return x.finish(ctx, o)
-		}
-		if !sel.MayRetry(time.Now(), o) {
+		case !sel.MayRetry(time.Now(), o):
 			return x.last(ctx, &sel, o)
 		}
 	}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,43 +30,13 @@ var (
 // whatever the operation: an upgrade that failed has cost no work. Afterwards
 // none is: the session's state is gone.
 func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, c *Call) Result {
-	ctx, cancel := context.WithTimeoutCause(c.Context, c.Route.Total, errTotal)
-	defer cancel()
-	rng := p.random.Get().(*rand.Rand)
-	defer p.random.Put(rng)
-
-	x := newExchange(p, c, w)
-	sel := p.cfg.Registry.Begin(targets.Request{
-		Route: c.Route, Stamp: c.Stamp, Region: p.cfg.Region, Client: c.Client, Stateless: true,
-		Deadline:  x.start.Add(c.Route.Total),
-		Operation: c.Match.Operation.Name, Tokens: c.Tokens, Stream: true,
+	return p.serve(w, c, func(ctx context.Context, x *exchange, t *targets.Ticket) (targets.Outcome, bool) {
+		a, backend, o := x.open(ctx, t)
+		if backend == nil {
+			return o, false
+		}
+		return a.session(r, backend), true
 	})
-	for {
-		ticket, ok := sel.Next(time.Now(), rng)
-		if !ok {
-			if wait, may := sel.Wait(time.Now()); may && x.wait(ctx, wait) {
-				continue
-			}
-			return x.nothingLeft(ctx, sel.Verdict(time.Now()))
-		}
-		a, backend, o := x.open(ctx, &ticket)
-		if backend != nil {
-			o = a.session(r, backend)
-		}
-		c.Running.At(nil)
-		ticket.Observe(time.Now(), o)
-		if o.Kind == targets.IdentityRefused {
-			p.cfg.Credentials.Rejected(ticket.Target)
-		}
-		switch {
-		case backend != nil:
-			return x.result
-		case x.ended(ctx, o):
-			return x.finish(ctx, o)
-		case !sel.MayRetry(time.Now(), o):
-			return x.last(ctx, &sel, o)
-		}
-	}
 }
 
 // upgradeLimit is how long a backend may take to answer a request for an upgrade,
@@ -115,7 +84,7 @@ func (a *attempt) upgrade() (*websocket.Conn, targets.Outcome) {
 	h := &handshake{attempt: a}
 	target := a.ticket.Target
 	path, query := operation.UpstreamPath(a.call.Match, target.Deployment)
-	conn, _, err := websocket.Dial(a.ctx, target.Origin()+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
+	conn, _, err := websocket.Dial(a.ctx, target.Key.Origin+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
 		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: a.subprotocols(),
 	})
 	switch {

@@ -103,7 +103,6 @@ type planKey struct {
 
 // A plan is a route as one stamp sees it, with the state of each target at hand.
 type plan struct {
-	route  *policy.CompiledRoute
 	tiers  []tier
 	count  int // distinct targets
 	budget *budget.Budget
@@ -157,7 +156,7 @@ func (r *Registry) addPlan(route *policy.CompiledRoute, region geo.RegionID, tie
 // newPlan makes a plan with the states and budgets of a view that nobody else
 // sees yet.
 func (r *Registry) newPlan(v *view, route *policy.CompiledRoute, tiers []policy.CompiledTier) *plan {
-	p := &plan{route: route, budget: v.budgets[route.Name]}
+	p := &plan{budget: v.budgets[route.Name]}
 	if p.budget == nil {
 		p.budget = new(budget.Budget)
 		v.budgets[route.Name] = p.budget

@@ -290,7 +290,7 @@ func (s *Selection) take(tierIndex, j int, how admission) (Ticket, bool) {
 func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 	t := &s.plan.tiers[tierIndex]
 	st := t.states[j]
-	trial := st.trial(s.at)
+	trial, large := st.trial(s.at), s.large()
 	if s.req.Stream {
 		st.beginStream(s.at)
 	}
@@ -308,7 +308,7 @@ func (s *Selection) ticket(tierIndex, j int, got admitted, scout bool) Ticket {
 		Probe: got.probe(), Connect: s.req.Route.Connect, FirstByte: s.req.Route.FirstByte,
 		reg: s.reg, state: st, plan: s.plan, admitted: got, started: s.now, trial: trial, scout: scout,
 		client: s.client, operation: s.req.Operation, tokens: s.req.Tokens, stream: s.req.Stream,
-		large: s.large(), ownGate: s.gates < mostGates && !s.large(), token: s.token,
+		large: large, ownGate: s.gates < mostGates && !large, token: s.token,
 		draw: fraction(mix(s.salt + uint64(s.attempts))),
 	}
 	s.token, s.owes, s.unpaid = budget.Token{}, false, false

@@ -255,17 +255,17 @@ func (s *Selection) explain(i, j int) Explanation {
 	if s.blocked(t, j) != fine {
 		return e
 	}
-	class := int(s.class(t, j))
+	class := s.class(t, j)
 	switch {
-	case class >= int(tried): // only when no tier has a better one
-		e.Order = 1 + (class-int(tried)+1)*len(s.plan.tiers)*int(tried) + i
+	case class >= tried: // only when no tier has a better one
+		e.Order = 1 + (int(class-tried)+1)*len(s.plan.tiers)*int(tried) + i
 	default:
-		e.Order = 1 + i*int(tried) + class
+		e.Order = 1 + i*int(tried) + int(class)
 	}
 	if e.Reason != "" {
 		return e
 	}
-	switch s.class(t, j) {
+	switch class {
 	case clean, unfit:
 	case near:
 		e.Reason = "near a limit: spared by some requests"
