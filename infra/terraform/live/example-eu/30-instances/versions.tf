@@ -13,6 +13,7 @@ terraform {
 
 provider "azurerm" {
   subscription_id                = var.instances_subscription_id
+  tenant_id                      = var.tenant_id
   storage_use_azuread            = true
   resource_providers_to_register = []
   features {
