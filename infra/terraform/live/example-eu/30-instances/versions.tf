@@ -6,8 +6,8 @@ terraform {
       version = "~> 5.2"
     }
   }
-  # One state for each layer and region: an apply cannot hurt two regions. Where
-  # it is kept, inside the boundary, is given to init (see ../../layer).
+  # Layers 20 and 50 have one state for each region, the others one each. Where it
+  # is kept, inside the boundary, is given to init (see ../../layer).
   backend "azurerm" {}
 }
 
