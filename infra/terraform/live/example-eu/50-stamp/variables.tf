@@ -35,6 +35,6 @@ variable "instance_accounts" {
 }
 
 variable "metrics_ingestion_url" {
-  description = "The Azure Monitor workspace's metrics ingestion URL. Empty, in so many words: metrics stay on the machines, and no alert ever fires."
+  description = "The Azure Monitor workspace's metrics ingestion URL. Empty, in so many words: metrics stay on the machines, and of all alerts only StampgateNothingHeard fires, for ever."
   type        = string
 }
