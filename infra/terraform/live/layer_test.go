@@ -12,12 +12,13 @@ import (
 	"testing"
 )
 
-// terraform notes its arguments and where its own files are, and hands over what
-// a file of the layer's name holds.
+// terraform notes its arguments and where its own files are, hands over what a
+// file of the layer's name holds, and answers any other output with its arguments.
 const terraform = `#!/bin/bash
 echo "$TF_DATA_DIR $*" >>"$CALLS"
 dir="${1#-chdir=}"
-if [ "$2 $3" = "output -json" ]; then cat "$OUTPUTS/$(basename "$TF_DATA_DIR").json"; fi
+if [ "$2" = init ]; then echo "Initializing"; fi
+if [ "$2 $3" = "output -json" ]; then cat "$OUTPUTS/$(basename "$TF_DATA_DIR").json"; elif [ "$2" = output ]; then echo "${*:3}"; fi
 if [ "$2" = "$FAIL" ]; then exit 1; fi
 `
 
@@ -26,6 +27,7 @@ type bench struct {
 	dir  string // a copy of live
 	env  []string
 	work string
+	out  string // what the last run printed for others to read
 }
 
 func newBench(t *testing.T) *bench {
@@ -70,10 +72,13 @@ func (b *bench) layer(env []string, args ...string) ([]string, error) {
 	_ = os.Remove(filepath.Join(b.work, "calls"))
 	cmd := exec.CommandContext(b.t.Context(), filepath.Join(b.dir, "layer"), args...)
 	cmd.Env = append(slices.Clone(b.env), env...)
-	out, err := cmd.CombinedOutput()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		b.t.Logf("%s", out)
+		b.t.Logf("%s%s", out, stderr.String())
 	}
+	b.out = string(out)
 	calls, _ := os.ReadFile(filepath.Join(b.work, "calls"))
 	return strings.Split(strings.TrimSpace(string(calls)), "\n"), err
 }
@@ -128,6 +133,46 @@ func TestAFailedApplyHandsNothingOver(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(b.dir, "example-eu/.handover/30-instances.json")); err == nil {
 		t.Error("something was handed over")
+	}
+}
+
+// Whoever has only the states gets the handover of them: output writes it, and
+// prints nothing but what was asked for. What is destroyed hands over nothing more.
+func TestTheHandoverFollowsTheState(t *testing.T) {
+	b := newBench(t)
+	b.write("outputs/50-stamp-swedencentral.json", `{"stamps": {"value": {"swedencentral": {"public_host_name": "swc"}}}}`)
+	file := filepath.Join(b.dir, "example-eu/.handover/50-stamp-swedencentral.json")
+
+	if _, err := b.layer(nil, "example-eu", "50-stamp", "swedencentral", "output", "-raw", "gateway_config"); err != nil {
+		t.Fatal(err)
+	}
+	if b.out != "-raw gateway_config\n" {
+		t.Errorf("printed %q, want what terraform prints and no more", b.out)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != `{"stamps": {"swedencentral": {"public_host_name": "swc"}}}` {
+		t.Fatalf("handed over %s, %v", text, err)
+	}
+
+	// Outputs that cannot be read leave what was handed over before.
+	b.write("outputs/50-stamp-swedencentral.json", "")
+	if _, err := b.layer(nil, "example-eu", "50-stamp", "swedencentral", "output"); err == nil {
+		t.Error("the failure is not passed on")
+	}
+	if text, err := os.ReadFile(file); err != nil || len(text) == 0 {
+		t.Errorf("left %q, %v", text, err)
+	}
+
+	if _, err := b.layer([]string{"FAIL=destroy"}, "example-eu", "50-stamp", "swedencentral", "destroy"); err == nil {
+		t.Error("the failure is not passed on")
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error("a destroy that failed took the handover away")
+	}
+	if _, err := b.layer(nil, "example-eu", "50-stamp", "swedencentral", "destroy"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a stamp that was destroyed is still handed over")
 	}
 }
 

@@ -1,18 +1,3 @@
-variable "name" {
-  description = "Used in the names of everything."
-  type        = string
-}
-
-variable "tenant_id" {
-  description = "The one Entra tenant of both subscriptions."
-  type        = string
-}
-
-variable "subscription_id" {
-  description = "The gateways' subscription."
-  type        = string
-}
-
 variable "instances_subscription_id" {
   description = "The instances' subscription."
   type        = string
@@ -22,60 +7,9 @@ variable "instances_subscription_id" {
   }
 }
 
-variable "boundary" {
-  description = "What the boundary is and what it allows."
-  type = object({
-    name                = string
-    countries           = set(string)
-    locations           = set(string)
-    strict              = optional(bool, false)
-    allow_data_zone     = optional(bool, false) # the zone's countries must all be among countries
-    allow_global        = optional(bool, false)
-    regional_processing = optional(string, "geography")
-  })
-  validation {
-    condition     = contains(["geography", "region"], var.boundary.regional_processing)
-    error_message = "boundary.regional_processing is geography or region."
-  }
-}
-
-variable "layout" {
-  description = "The boundary's regions."
-  type = map(object({
-    short         = string
-    address_space = string
-    fallback      = optional(list(string), [])
-    zones         = optional(list(string), ["1", "2", "3"])
-    instances     = optional(number, 3)
-    weight        = optional(number, 100)
-  }))
-  validation {
-    condition     = alltrue([for region in keys(var.layout) : contains(var.boundary.locations, region)])
-    error_message = "Every region of layout is a location of the boundary."
-  }
-  validation {
-    condition     = alltrue(flatten([for region, r in var.layout : [for f in r.fallback : f != region && contains(keys(var.layout), f)]]))
-    error_message = "A region falls back to other regions of layout, never beyond."
-  }
-}
-
 variable "log_analytics_workspace_id" {
   description = "From layer 10-boundary."
   type        = string
-}
-
-variable "regions" {
-  description = "From layer 20-region, of every region."
-  type = map(object({
-    resource_group_name  = string
-    virtual_network_id   = string
-    virtual_network_name = string
-    subnet_ids           = map(string)
-    cidrs                = map(string)
-    private_dns_zone_ids = map(string)
-    identity             = object({ id = string, client_id = string, principal_id = string })
-    key_vault_uri        = string
-  }))
 }
 
 variable "instances" {

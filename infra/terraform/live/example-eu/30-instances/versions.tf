@@ -6,13 +6,14 @@ terraform {
       version = "~> 5.2"
     }
   }
-  # One state for each layer and region: an apply cannot hurt two regions. Where
-  # it is kept, inside the boundary, is given to init (see ../../layer).
+  # Layers 20 and 50 have one state for each region, the others one each. Where it
+  # is kept, inside the boundary, is given to init (see ../../layer).
   backend "azurerm" {}
 }
 
 provider "azurerm" {
   subscription_id                = var.instances_subscription_id
+  tenant_id                      = var.tenant_id
   storage_use_azuread            = true
   resource_providers_to_register = []
   features {

@@ -17,3 +17,9 @@ run "unknown_edge_refused" {
   variables { edge = "cdn" }
   expect_failures = [var.edge]
 }
+
+run "an_unknown_reach_refused" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], regional_processing = "country" } }
+  expect_failures = [var.boundary]
+}

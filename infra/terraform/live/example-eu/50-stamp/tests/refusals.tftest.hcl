@@ -22,3 +22,9 @@ run "a_fallback_beyond_the_layout_refused" {
   }
   expect_failures = [var.layout]
 }
+
+run "an_unknown_reach_refused" {
+  command = plan
+  variables { boundary = { name = "eu", countries = ["SE", "FR"], locations = ["swedencentral", "francecentral"], regional_processing = "country" } }
+  expect_failures = [var.boundary]
+}

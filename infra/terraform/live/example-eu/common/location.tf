@@ -1,0 +1,4 @@
+variable "location" {
+  description = "The region to apply, one of layout."
+  type        = string
+}
