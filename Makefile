@@ -108,8 +108,8 @@ bench: ## Run the benchmarks (BENCH=name BENCH_PACKAGES=./gateway/...)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES)
 
 .PHONY: scorecard
-scorecard: build ## Measure what each fault of a backend costs clients, into README.md (3 min)
-	bin/loadtest scorecard --write README.md
+scorecard: build ## Measure what each fault of a backend costs clients, into loadtest/README.md and README.md (5 min)
+	bin/loadtest scorecard --write loadtest/README.md --write-few README.md
 
 .PHONY: convergence
 convergence: ## Simulate how gossip spreads, into stamp/membership/CONVERGENCE.md (some minutes)

@@ -20,7 +20,13 @@ type scorecardFlags struct {
 	short    bool
 	parallel int
 	output   string
-	write    string
+	documents
+}
+
+// documents are those whose tables are replaced.
+type documents struct {
+	table string // the whole one
+	few   string // the one of few rows
 }
 
 func scorecardCommand() *cobra.Command {
@@ -54,7 +60,8 @@ used again in time, or if anything went outside.`,
 	fl.BoolVar(&f.short, "short", false, "fewer requests and byte offsets")
 	fl.IntVar(&f.parallel, "parallel", 0, "runs at the same time (default 16)")
 	fl.StringVar(&f.output, "output", string(scorecard.Text), "text, json or markdown")
-	fl.StringVar(&f.write, "write", "", "a document whose table, between the marks scorecard:begin and scorecard:end, is replaced")
+	fl.StringVar(&f.table, "write", "", "a document whose table, between the marks scorecard:begin and scorecard:end, is replaced")
+	fl.StringVar(&f.few, "write-few", "", "a document in which the ten rows that matter most are replaced, between the same marks")
 	return c
 }
 
@@ -65,10 +72,8 @@ func (f scorecardFlags) run(ctx context.Context, stdout, stderr io.Writer) error
 	default:
 		return &usageError{fmt.Errorf("--output %q, want text, json or markdown", f.output)}
 	}
-	if f.write != "" { // known now, not after minutes
-		if _, _, err := rewritten(f.write, ""); err != nil {
-			return err
-		}
+	if err := f.check(); err != nil { // known now, not after minutes
+		return err
 	}
 	card, err := scorecard.Run(ctx, scorecard.Config{
 		Gateway: runGateway, Short: f.short, Parallel: f.parallel,
@@ -84,12 +89,36 @@ func (f scorecardFlags) run(ctx context.Context, stdout, stderr io.Writer) error
 	if err := card.Write(stdout, output); err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}
-	if f.write != "" {
-		if err := rewrite(f.write, card.Table()); err != nil {
+	if err := f.rewrite(card); err != nil {
+		return err
+	}
+	return card.Err()
+}
+
+// check reports a document that is not there, or has no place for a table.
+func (d documents) check() error {
+	for _, file := range []string{d.table, d.few} {
+		if file == "" {
+			continue
+		}
+		if _, _, err := rewritten(file, ""); err != nil {
 			return err
 		}
 	}
-	return card.Err()
+	return nil
+}
+
+// rewrite replaces the table of each document that was named.
+func (d documents) rewrite(card *scorecard.Card) error {
+	if d.table != "" {
+		if err := rewrite(d.table, card.Table()); err != nil {
+			return err
+		}
+	}
+	if d.few != "" {
+		return rewrite(d.few, card.Few())
+	}
+	return nil
 }
 
 // runGateway starts the gateway as its command does, but for trust in the

@@ -52,14 +52,52 @@ func (c *Card) writeText(w io.Writer) error {
 
 // Table is the card as a table in Markdown.
 func (c *Card) Table() string {
+	return markdown(head(), c.lines()) + "\n" + c.summary() + "\n"
+}
+
+// Few is the part of the table that readers in a hurry want: few rows, and of
+// their columns those that say whether clients noticed.
+func (c *Card) Few() string {
+	var lines [][]string
+	for _, want := range fewRows() {
+		for _, cells := range c.lines() {
+			if cells[0] == want[0] && cells[1] == want[1] {
+				lines = append(lines, fewCells(cells))
+			}
+		}
+	}
+	return markdown(fewCells(head()), lines)
+}
+
+// fewRows are the rows of Few, by fault and kind of answer.
+func fewRows() [][2]string {
+	return [][2]string{
+		{"connection refused", string(Plain)},
+		{"accepts, then silence", string(Stream)},
+		{"silence after the request", string(Plain)},
+		{"reset at 20 byte offsets", string(Stream)},
+		{"429, a time in any header", string(Plain)},
+		{"500, 502, 503, 504, 529", string(Plain)},
+		{"401: no role, or a bad key", string(Plain)},
+		{"400 content filter", string(Plain)},
+		{"whole region dead", string(Stream)},
+		{"connection refused; silence", string(Session)},
+	}
+}
+
+func fewCells(cells []string) []string {
+	return []string{cells[0], cells[1], cells[2], cells[3], cells[5], cells[7], cells[9]}
+}
+
+// markdown is a table whose first three columns are words.
+func markdown(head []string, lines [][]string) string {
 	var b strings.Builder
 	line := func(cells []string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
-	line(head())
-	line([]string{"---", "---", "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:"})
-	for _, cells := range c.lines() {
+	line(head)
+	line(append([]string{"---", "---", "---"}, slices.Repeat([]string{"--:"}, len(head)-3)...))
+	for _, cells := range lines {
 		line(cells)
 	}
-	b.WriteString("\n" + c.summary() + "\n")
 	return b.String()
 }
 
