@@ -10,6 +10,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,7 +135,8 @@ func TestEachAlertIsTestedBothWays(t *testing.T) {
 }
 
 // registered finds the metrics that the commands register, by reading the code:
-// names written out, and names put together from a prefix and a literal.
+// names written out, and names that a function puts together from a prefix and
+// its first argument.
 func registered(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -147,7 +149,9 @@ func registered(t *testing.T) map[string]bool {
 			if err != nil {
 				return err
 			}
-			namesIn(file, names)
+			for _, d := range file.Decls {
+				namesIn(d, names)
+			}
 			return nil
 		})
 		if err != nil {
@@ -160,19 +164,25 @@ func registered(t *testing.T) map[string]bool {
 	return names
 }
 
-func namesIn(file *ast.File, names map[string]bool) {
-	var prefixes, parts []string
-	ast.Inspect(file, func(n ast.Node) bool {
+// namesIn looks at one declaration: a prefix belongs to the function literal in it
+// that uses it.
+func namesIn(d ast.Decl, names map[string]bool) {
+	prefixes := map[string]string{} // by the name of the function
+	ast.Inspect(d, func(n ast.Node) bool {
 		switch n := n.(type) {
-		case *ast.BinaryExpr: // "stampgate_gossip_" + name
-			if s, ok := literal(n.X); ok && n.Op == token.ADD && strings.HasPrefix(s, "stampgate_") && strings.HasSuffix(s, "_") {
-				prefixes = append(prefixes, s)
+		case *ast.AssignStmt: // gauge := func(name …) { … "stampgate_gossip_" + name … }
+			if name, ok := n.Lhs[0].(*ast.Ident); ok && len(n.Rhs) == 1 {
+				if prefix := prefixIn(n.Rhs[0]); prefix != "" {
+					prefixes[name.Name] = prefix
+				}
 			}
 		case *ast.CallExpr: // gauge("members", "help", …)
-			if len(n.Args) >= 2 {
-				if s, ok := literal(n.Args[0]); ok && regexp.MustCompile(`^[a-z_]+$`).MatchString(s) {
-					parts = append(parts, s)
-				}
+			name, ok := n.Fun.(*ast.Ident)
+			if !ok || len(n.Args) == 0 || prefixes[name.Name] == "" {
+				return true
+			}
+			if s, ok := literal(n.Args[0]); ok {
+				names[prefixes[name.Name]+s] = true
 			}
 		case *ast.BasicLit:
 			if s, ok := literal(n); ok && regexp.MustCompile(`^stampgate_[a-z_]*[a-z]$`).MatchString(s) {
@@ -181,10 +191,66 @@ func namesIn(file *ast.File, names map[string]bool) {
 		}
 		return true
 	})
-	for _, prefix := range prefixes {
-		for _, part := range parts {
-			names[prefix+part] = true
+}
+
+// prefixIn is what a function literal puts before a name.
+func prefixIn(e ast.Expr) (prefix string) {
+	if _, ok := e.(*ast.FuncLit); !ok {
+		return ""
+	}
+	ast.Inspect(e, func(n ast.Node) bool {
+		if b, ok := n.(*ast.BinaryExpr); ok && b.Op == token.ADD {
+			if s, ok := literal(b.X); ok && strings.HasPrefix(s, "stampgate_") {
+				prefix = s
+			}
 		}
+		return true
+	})
+	return prefix
+}
+
+// The page names every metric that is registered, and no other.
+func TestThePageNamesEachMetric(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, told := registered(t), map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(stampgate_[a-z_]+)").FindAllStringSubmatch(string(page), -1) {
+		told[m[1]] = true
+		if !known[m[1]] {
+			t.Errorf("nobody registers %s", m[1])
+		}
+	}
+	for name := range known {
+		if !told[name] {
+			t.Errorf("%s is not in the table", name)
+		}
+	}
+}
+
+// The page names every alert, and no other.
+func TestThePageNamesEachAlert(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules rulesFile
+	load(t, "rules.yml", &rules)
+	known := map[string]string{} // its severity
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if r.Alert != "" {
+				known[r.Alert] = r.Labels["severity"]
+			}
+		}
+	}
+	told := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(Stampgate[A-Za-z]+)` \\| ([a-z]+) \\|").FindAllStringSubmatch(string(page), -1) {
+		told[m[1]] = m[2]
+	}
+	if !maps.Equal(known, told) {
+		t.Errorf("the rules have %v,\nthe page %v", known, told)
 	}
 }
 
