@@ -18,7 +18,7 @@ type router struct {
 	ttl      time.Duration // of the DNS answer that clients still hold
 }
 
-// routers are the settings whose arithmetic the README shows. Traffic Manager
+// routers are the settings whose arithmetic ../health/README.md shows. Traffic Manager
 // tolerates so many failures in a row and is back with one success.
 func routers() []router {
 	return []router{

@@ -14,11 +14,11 @@ import (
 	"github.com/stampgate/stampgate/gateway/api"
 )
 
-// documents are the pages of infra, by path.
+// documents are the README, the pages of infra and those beside the code, by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, pattern := range []string{"*.md", "*/*.md", "*/*/*/*.md"} {
+	for _, pattern := range []string{"../README.md", "../*/*.md", "../*/*/*.md", "*/*/*/*.md"} {
 		files, err := filepath.Glob(filepath.Join("..", pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -59,7 +59,7 @@ func TestPagesNameCommandsThatExist(t *testing.T) {
 	}
 	found := 0
 	for page, text := range documents(t) {
-		for _, m := range regexp.MustCompile("`?stampctl ([a-z][^`]*)`").FindAllStringSubmatch(strings.ReplaceAll(text, "\n", " "), -1) {
+		for _, m := range regexp.MustCompile("`(?:bin/)?stampctl ([a-z][^`]*)`").FindAllStringSubmatch(strings.ReplaceAll(quoted(text), "\n", " "), -1) {
 			found++
 			var words []string
 			for w := range strings.FieldsSeq(m[1]) {
@@ -88,6 +88,12 @@ func TestPagesNameCommandsThatExist(t *testing.T) {
 	if found < 20 {
 		t.Errorf("%d commands were found", found)
 	}
+}
+
+// quoted is the text with each command of a block of code in quotes of its own,
+// without what is said of it.
+func quoted(text string) string {
+	return regexp.MustCompile(`(?m)^ *((?:bin/)?stampctl [^#>\n]*?) *(?:[#>].*)?$`).ReplaceAllString(text, "`$1`")
 }
 
 // A layer that a page names is one.

@@ -1,0 +1,220 @@
+package check_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/stampgate/stampgate/controlplane"
+	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/api"
+)
+
+// A block is the README's code in YAML that begins so.
+func block(t *testing.T, begin string) []byte {
+	t.Helper()
+	_, rest, found := strings.Cut(string(text(t, "README.md")), "\n```yaml\n"+begin)
+	body, _, closed := strings.Cut(rest, "\n```\n")
+	if !found || !closed {
+		t.Fatalf("the README has no YAML that begins with %q", begin)
+	}
+	return []byte(begin + body + "\n")
+}
+
+// What the README shows to copy is accepted as it stands.
+func TestWhatTheReadmeShowsIsAccepted(t *testing.T) {
+	cfg, err := gateway.ParseConfig(block(t, "boundary: eu\nregion:"))
+	if err == nil {
+		err = cfg.Validate()
+	}
+	if err != nil {
+		t.Errorf("the gateway's configuration: %v", err)
+	}
+	if _, err := controlplane.ParseConfig(block(t, "listen:")); err != nil {
+		t.Errorf("the control plane's configuration: %v", err)
+	}
+	if _, err := compiled(block(t, "boundary: eu\nresidency:")); err != nil {
+		t.Errorf("the policy: %v", err)
+	}
+}
+
+// The README's rows of the scorecard are rows of the whole one.
+func TestTheReadmesScorecardIsThatOfLoadtest(t *testing.T) {
+	rows := func(file string) (all [][]string) {
+		_, rest, _ := strings.Cut(string(text(t, file)), "<!-- scorecard:begin -->\n")
+		table, _, _ := strings.Cut(rest, "\n<!-- scorecard:end -->")
+		for line := range strings.Lines(table) {
+			if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| ---") {
+				all = append(all, strings.Split(strings.Trim(line, "| \n"), " | "))
+			}
+		}
+		return all
+	}
+	whole, few := rows("loadtest/README.md"), rows("README.md")
+	if len(few) != 11 || len(whole) < 50 {
+		t.Fatalf("%d and %d rows, want a head and ten of more than 50", len(few), len(whole))
+	}
+	var columns []int
+	for _, name := range few[0] {
+		columns = append(columns, slices.Index(whole[0], name))
+	}
+	for _, row := range few {
+		if !slices.ContainsFunc(whole, func(all []string) bool {
+			for i, column := range columns {
+				if column < 0 || all[column] != row[i] {
+					return false
+				}
+			}
+			return true
+		}) {
+			t.Errorf("loadtest/README.md has no such row: %q", row)
+		}
+	}
+}
+
+// codesOf finds the codes that the gateway answers with, and their statuses, by
+// reading its code: {Status: http.Status…, Code: "…"}, in whatever order, and
+// f(http.Status…, "…", …).
+func codesOf(t *testing.T, folder string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CompositeLit:
+				note(all, n.Elts)
+			case *ast.CallExpr:
+				note(all, n.Args)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// note adds "403 route_forbidden" if both a status and a code are among the
+// expressions.
+func note(all map[string]bool, list []ast.Expr) {
+	status, code := "", ""
+	for i, e := range list {
+		name := ""
+		if kv, ok := e.(*ast.KeyValueExpr); ok {
+			if key, ok := kv.Key.(*ast.Ident); ok {
+				name = key.Name
+			}
+			e = kv.Value
+		}
+		switch e := e.(type) {
+		case *ast.SelectorExpr:
+			if rest, ok := strings.CutPrefix(e.Sel.Name, "Status"); ok && status == "" {
+				status = rest
+			}
+		case *ast.BasicLit:
+			s, err := strconv.Unquote(e.Value)
+			if (name == "Code" || name == "" && i == 1) && err == nil && regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`).MatchString(s) {
+				code = s
+			}
+		}
+	}
+	for n := 400; n < 600; n++ {
+		// StatusRequestEntityTooLarge is "Request Entity Too Large".
+		if code != "" && status != "" && strings.ReplaceAll(http.StatusText(n), " ", "") == status {
+			all[fmt.Sprint(n, " ", code)] = true
+		}
+	}
+}
+
+// The README's table of errors has every code of the gateway, with its status, and
+// no other.
+func TestTheReadmeExplainsEachCode(t *testing.T) {
+	known := codesOf(t, filepath.Join("..", "..", "gateway"))
+	if len(known) < 20 {
+		t.Fatalf("%d codes were found: %v", len(known), known)
+	}
+	readme := string(text(t, "README.md"))
+	told := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| (\\d{3}) \\| `([a-z_]+)` \\| .+ \\| .+ \\|$").FindAllStringSubmatch(readme, -1) {
+		told[m[1]+" "+m[2]] = true
+		if !known[m[1]+" "+m[2]] {
+			t.Errorf("no answer of the gateway is %s %s", m[1], m[2])
+		}
+	}
+	for code := range known {
+		if !told[code] {
+			t.Errorf("%s is not explained", code)
+		}
+	}
+	if want := fmt.Sprintf("larger than %d MiB", api.MaxBody>>20); !strings.Contains(readme, want) {
+		t.Errorf("it does not say %q", want)
+	}
+}
+
+// The README names each alert that wakes somebody.
+func TestTheReadmeNamesWhatWakesSomebody(t *testing.T) {
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert  string
+				Labels map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text(t, "infra/prometheus/rules.yml"), &rules); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{}
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if r.Labels["severity"] == "critical" {
+				want[r.Alert] = true
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile("`(Stampgate[A-Za-z]+)`").FindAllStringSubmatch(string(text(t, "README.md")), -1) {
+		if !want[m[1]] {
+			t.Errorf("%s is no critical alert", m[1])
+		}
+		want[m[1]] = false
+	}
+	for name, missing := range want {
+		if missing {
+			t.Errorf("%s is not named", name)
+		}
+	}
+}
+
+// Folders that the README names as code exist.
+func TestTheReadmesFoldersExist(t *testing.T) {
+	found := regexp.MustCompile("\\./([a-z0-9]+(?:/[a-z0-9]+)*)(?:[ `]|/\\.\\.\\.)").FindAllStringSubmatch(string(text(t, "README.md")), -1)
+	if len(found) < 8 {
+		t.Fatalf("%d folders were found", len(found))
+	}
+	for _, m := range found {
+		if info, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(m[1]))); err != nil || !info.IsDir() {
+			t.Errorf("there is no folder %s", m[1])
+		}
+	}
+}
