@@ -127,12 +127,12 @@ func TestDialingBites(t *testing.T) {
 		"elsewhere":         {"stamp/x/x.go", "package x\nimport \"net\"\nvar d net.Dialer", nil},
 		"in a pure package": {"geo/x.go", "package geo\nimport \"net\"\nvar d net.Dialer\nvar j = net.JoinHostPort", []string{"net.Dialer"}},
 		"a broken file":     {"gateway/x/x.go", "package", []string{"parse gateway/x/x.go"}},
-		"below the dialer":  {"gateway/proxy/inner/x.go", "package x\nimport \"net\"\nvar d net.Dialer", []string{"net.Dialer"}},
+		"below the dialer":  {"gateway/upstream/inner/x.go", "package x\nimport \"net\"\nvar d net.Dialer", []string{"net.Dialer"}},
 	} {
-		bites(t, name, archtest.CheckDialing(map[string]string{"gateway/proxy/dial.go": dialer, tc.file: tc.source}), tc.want...)
+		bites(t, name, archtest.CheckDialing(map[string]string{"gateway/upstream/dial.go": dialer, tc.file: tc.source}), tc.want...)
 	}
 	bites(t, "an exception nobody needs",
-		archtest.CheckDialing(map[string]string{"gateway/proxy/dial.go": "package proxy"}), "take it off the list")
+		archtest.CheckDialing(map[string]string{"gateway/upstream/dial.go": "package upstream"}), "take it off the list")
 }
 
 func TestTopLevelBites(t *testing.T) {
