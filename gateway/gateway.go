@@ -39,6 +39,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 	"github.com/stampgate/stampgate/stamp/secret"
 	"github.com/stampgate/stampgate/stamp/telemetry"
@@ -61,7 +62,7 @@ type Options struct {
 	// Hurry, if set, cuts a drain short when it ends: the second signal.
 	Hurry context.Context //nolint:containedctx // a signal that outlives the context of Run
 	// Dialer is for tests that need trust in their own certificates.
-	Dialer proxy.Dialer
+	Dialer upstream.Dialer
 	// LogDropped, if set, is the log's writer, whose dropped lines are counted.
 	LogDropped *telemetry.AsyncWriter
 }

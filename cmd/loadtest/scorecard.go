@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stampgate/stampgate/gateway"
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/loadtest/scorecard"
 )
 
@@ -130,7 +130,7 @@ func runGateway(ctx context.Context, text []byte, roots *x509.CertPool, ready fu
 	}
 	cfg.AllowLoopback = true
 	return gateway.Run(ctx, cfg, gateway.Options{
-		Log: zerolog.Nop(), Dialer: proxy.Dialer{Roots: roots},
+		Log: zerolog.Nop(), Dialer: upstream.Dialer{Roots: roots},
 		Ready: func(a gateway.Addresses) { ready(a.URL) },
 	})
 }

@@ -1,16 +1,15 @@
 // Package api is the gateway's edge: it takes HTTP requests in, admits them,
 // hands them to the proxy, and turns what comes back into answers.
 //
-// It is the only importer of gin in the gateway, and nothing below it sees a
-// gin.Context. It chooses no backend and opens no connection. A request's error
+// It chooses no backend and opens no connection. A request's error
 // is logged here and nowhere else. Only the gateway's wiring uses it.
 package api
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -66,12 +65,13 @@ type server struct{ Config }
 // New returns the handler of the public listener.
 func New(cfg Config) http.Handler {
 	s := &server{cfg}
-	gin.SetMode(gin.ReleaseMode) // gin's only switch; its debug mode writes to stdout
-	e := gin.New()
-	// A gateway never redirects: SDKs drop their credential on the way.
-	e.RedirectTrailingSlash, e.RedirectFixedPath, e.HandleMethodNotAllowed = false, false, false
 	healthy := edge.WithoutBodies(cfg.Health)
-	e.Any("/health/*path", func(c *gin.Context) { healthy.ServeHTTP(c.Writer, c.Request) })
-	e.NoRoute(func(c *gin.Context) { s.serve(c.Writer, c.Request) })
-	return e
+	// Two ways in, and no redirect: SDKs drop their credential on the way.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/health/") {
+			healthy.ServeHTTP(w, r)
+			return
+		}
+		s.serve(w, r)
+	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -140,7 +141,7 @@ func (w *world) newGateway(ctx context.Context, region geo.RegionID) *gateway {
 	g := &gateway{world: w, region: region, registry: targets.New(region), machine: health.NewMachine(), counts: map[probe.Outcome]int{}}
 	g.proxy = proxy.New(proxy.Config{
 		Boundary: "eu", Region: region, Registry: g.registry, Credentials: noCredentials{},
-		Dialer: proxy.Dialer{Connect: w.connect}, UserAgent: "stampgate/test",
+		Dialer: upstream.Dialer{Connect: w.connect}, UserAgent: "stampgate/test",
 	})
 	g.registry.Advance(w.snapshot)
 	g.handler = health.NewHandler(health.Config{Machine: g.machine})

@@ -18,6 +18,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/throttle"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 )
 
@@ -105,8 +106,8 @@ func (a *attempt) run() targets.Outcome {
 		a.result.Err = err
 		return targets.Outcome{Kind: targets.IdentityRefused}
 	}
-	resp, err := a.proxy.upstreams.send(req, a.ticket.Target, sendLimits{
-		connect: a.ticket.Connect, repeatable: a.call.Stateless && a.call.Route.RepeatAmbiguous,
+	resp, err := a.proxy.pools.Send(req, a.ticket.Target, upstream.Limits{
+		Connect: a.ticket.Connect, Repeatable: a.call.Stateless && a.call.Route.RepeatAmbiguous,
 	})
 	if err != nil {
 		return a.broken(err)

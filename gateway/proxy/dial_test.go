@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -69,7 +69,7 @@ func TestP1LyingNameServer(t *testing.T) {
 			var d trap
 			r := newRig(t, setup{
 				endpoints: []string{"https://swc.openai.azure.com"}, addresses: "[10.20.0.0/24]",
-				dialer: proxy.Dialer{Resolver: found, Connect: d.connect},
+				dialer: upstream.Dialer{Resolver: found, Connect: d.connect},
 			})
 			w := newSink()
 			res := r.proxy.Serve(w, r.call(t.Context(), http.Header{}, plainBody))
@@ -89,7 +89,7 @@ func TestDialsWhatWasChecked(t *testing.T) {
 	var d trap
 	r := newRig(t, setup{
 		endpoints: []string{"https://swc.openai.azure.com"}, addresses: "[10.20.0.0/24]",
-		dialer: proxy.Dialer{Resolver: addresses("10.20.0.4", "::ffff:10.20.0.5"), Connect: d.connect},
+		dialer: upstream.Dialer{Resolver: addresses("10.20.0.4", "::ffff:10.20.0.5"), Connect: d.connect},
 	})
 	r.proxy.Serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
 	if got := d.dialled(); len(got) != 2 || got[0] != "10.20.0.4:443" || got[1] != "10.20.0.5:443" {
@@ -102,7 +102,7 @@ func TestP1LoopbackNameLeadsNowhereElse(t *testing.T) {
 	var d trap
 	r := newRig(t, setup{
 		endpoints: []string{"http://localhost:1"},
-		dialer:    proxy.Dialer{Resolver: addresses("10.20.0.4"), Connect: d.connect},
+		dialer:    upstream.Dialer{Resolver: addresses("10.20.0.4"), Connect: d.connect},
 	})
 	r.proxy.Serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
 	if got := d.dialled(); len(got) != 0 {
@@ -114,7 +114,7 @@ func TestP1LoopbackNameLeadsNowhereElse(t *testing.T) {
 // one that no fence has admitted.
 func TestP1ForeignTargets(t *testing.T) {
 	var d trap
-	dialer := proxy.Dialer{Boundary: "eu", Connect: d.connect}
+	dialer := upstream.Dialer{Boundary: "eu", Connect: d.connect}
 	us := compile(t, setup{boundary: "us", endpoints: []string{"http://127.0.0.1:1"}})
 	foreign := targetOf(t, us)
 	for name, target := range map[string]geo.Target{"another boundary's": foreign, "none": {}} {
@@ -122,11 +122,11 @@ func TestP1ForeignTargets(t *testing.T) {
 			t.Errorf("%s target is dialled", name)
 		}
 	}
-	if _, err := (proxy.Dialer{Connect: d.connect}).Dial(t.Context(), geo.Target{}, time.Second); err == nil {
+	if _, err := (upstream.Dialer{Connect: d.connect}).Dial(t.Context(), geo.Target{}, time.Second); err == nil {
 		t.Error("a dialer of no boundary dials the zero target")
 	}
 
-	eu := newRig(t, setup{endpoints: []string{"http://127.0.0.1:1"}, dialer: proxy.Dialer{Connect: d.connect}})
+	eu := newRig(t, setup{endpoints: []string{"http://127.0.0.1:1"}, dialer: upstream.Dialer{Connect: d.connect}})
 	eu.registry.Advance(us)
 	eu.snapshot = us // as if another boundary's policy had got in
 	res := eu.proxy.Serve(newSink(), eu.call(t.Context(), http.Header{}, plainBody))
@@ -156,7 +156,7 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 	var d trap
 	r := newRig(t, setup{
 		endpoints: []string{"https://swc.openai.azure.com"},
-		dialer:    proxy.Dialer{Resolver: addresses("10.20.0.4"), Connect: d.connect},
+		dialer:    upstream.Dialer{Resolver: addresses("10.20.0.4"), Connect: d.connect},
 	})
 	r.proxy.Serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
 	if got := d.dialled(); len(got) != 1 || got[0] != "10.20.0.4:443" || spy.conns.Load() != 0 {
@@ -168,7 +168,7 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 func TestSlowNameServer(t *testing.T) {
 	r := newRig(t, setup{
 		endpoints: []string{"https://swc.openai.azure.com"}, timeouts: "connect: 20ms, firstByte: 5s, idle: 5s, total: 20s",
-		dialer: proxy.Dialer{Resolver: stuck{}, Connect: (&trap{}).connect},
+		dialer: upstream.Dialer{Resolver: stuck{}, Connect: (&trap{}).connect},
 	})
 	res := r.proxy.Serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
 	if res.Refusal == nil || res.Refusal.Code != "no_backend_in_boundary" {

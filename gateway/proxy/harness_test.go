@@ -22,6 +22,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 const (
@@ -44,7 +45,7 @@ type setup struct {
 	addresses string   // declared by each backend: a YAML list
 	timeouts  string
 	attempts  string
-	dialer    proxy.Dialer
+	dialer    upstream.Dialer
 	keepAlive time.Duration
 	hold      time.Duration // default 20 ms
 	early     string        // the route's earlyHead
@@ -331,11 +332,11 @@ func wantGood(t *testing.T, got reply, attempts string) {
 
 // memory is a network inside a synctest bubble: every dial leads to the script,
 // in a goroutine of its own, which the bubble's end awaits.
-func memory(t *testing.T, do script) (proxy.Dialer, *backend) {
+func memory(t *testing.T, do script) (upstream.Dialer, *backend) {
 	b := &backend{}
 	var wg sync.WaitGroup
 	t.Cleanup(wg.Wait)
-	return proxy.Dialer{Connect: func(context.Context, netip.AddrPort) (net.Conn, error) {
+	return upstream.Dialer{Connect: func(context.Context, netip.AddrPort) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		wg.Go(func() {
 			b.serve(theirs, do)

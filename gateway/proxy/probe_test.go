@@ -14,7 +14,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/probe"
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 // first returns the target of the rig's first backend.
@@ -77,7 +77,7 @@ func TestAProbeNamesWhatWentWrong(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		never := func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
-		r := newRig(t, setup{endpoints: []string{"http://127.0.0.1:80"}, dialer: proxy.Dialer{Connect: never}})
+		r := newRig(t, setup{endpoints: []string{"http://127.0.0.1:80"}, dialer: upstream.Dialer{Connect: never}})
 		ctx, cancel := context.WithTimeout(t.Context(), probe.Timeout)
 		defer cancel()
 		if got, want := r.proxy.Probe(ctx, r.first()), (probe.Result{Outcome: probe.ConnectFailed, Text: "connect timed out"}); got != want {
@@ -91,7 +91,7 @@ func TestAProbeNamesWhatWentWrong(t *testing.T) {
 func TestP1AProbeDialsThroughTheFence(t *testing.T) {
 	for _, how := range []policy.Probe{policy.ProbeModels, policy.ProbeConnect} {
 		dialled := 0
-		dialer := proxy.Dialer{Resolver: liar{netip.MustParseAddr("203.0.113.9")}, Connect: func(context.Context, netip.AddrPort) (net.Conn, error) {
+		dialer := upstream.Dialer{Resolver: liar{netip.MustParseAddr("203.0.113.9")}, Connect: func(context.Context, netip.AddrPort) (net.Conn, error) {
 			dialled++
 			return nil, fmt.Errorf("dialled")
 		}}

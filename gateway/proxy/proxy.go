@@ -24,9 +24,11 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/sse"
 	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -46,7 +48,7 @@ type Config struct {
 	Region      geo.RegionID
 	Registry    *targets.Registry
 	Credentials Credentials
-	Dialer      Dialer
+	Dialer      upstream.Dialer
 	UserAgent   string
 	// KeepAlive is how long a stream may be quiet before the client is sent a
 	// comment; 15 s if zero (Front Door cuts a stream that idles for 30 s).
@@ -61,11 +63,11 @@ type Config struct {
 
 // A Proxy serves calls. Its methods may be used by any number of goroutines.
 type Proxy struct {
-	cfg       Config
-	upstreams *upstreams
-	names     names
-	random    sync.Pool // of *rand.Rand: one request at a time uses one
-	buffers   sync.Pool // of *[]byte, each readSize long
+	cfg     Config
+	pools   *upstream.Pools
+	names   names
+	random  sync.Pool // of *rand.Rand: one request at a time uses one
+	buffers sync.Pool // of *[]byte, each readSize long
 }
 
 const (
@@ -89,8 +91,8 @@ func New(cfg Config) *Proxy {
 		cfg.WriteTimeout = defaultWriteTimeout
 	}
 	return &Proxy{
-		cfg:       cfg,
-		upstreams: newUpstreams(cfg.Boundary, cfg.Dialer),
+		cfg:   cfg,
+		pools: upstream.New(cfg.Boundary, cfg.Dialer),
 		random: sync.Pool{New: func() any {
 			return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 		}},
@@ -100,10 +102,20 @@ func New(cfg Config) *Proxy {
 
 // Advance closes the connections to backends that the snapshot no longer names.
 // Requests that run on them finish.
-func (p *Proxy) Advance(s *policy.Snapshot) { p.upstreams.advance(s) }
+func (p *Proxy) Advance(s *policy.Snapshot) { p.pools.Advance(s) }
+
+// Probe finds out whether the target's endpoint can be reached. It carries our own
+// credential and nothing of any client.
+func (p *Proxy) Probe(ctx context.Context, t *policy.Target) probe.Result {
+	return p.pools.Probe(ctx, t, func(h http.Header) error {
+		h["User-Agent"] = []string{p.cfg.UserAgent}
+		_, err := p.cfg.Credentials.Apply(t, h)
+		return err
+	})
+}
 
 // Close closes idle connections to backends.
-func (p *Proxy) Close() { p.upstreams.close() }
+func (p *Proxy) Close() { p.pools.Close() }
 
 // A Call is an admitted request.
 type Call struct {

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 // A street is a network inside a bubble: what each address does with a dial.
@@ -129,7 +129,7 @@ func TestTheNextAddressStartsAfter250Milliseconds(t *testing.T) {
 				}
 				st := &street{start: time.Now(), doors: tt.doors}
 				target := targetOf(t, compile(t, setup{endpoints: []string{"http://localhost:80"}}))
-				d := proxy.Dialer{Boundary: "eu", Resolver: names, Connect: st.connect}
+				d := upstream.Dialer{Boundary: "eu", Resolver: names, Connect: st.connect}
 				conn, err := d.Dial(t.Context(), target, time.Second)
 				took := time.Since(st.start)
 				if (err != nil) != tt.fails || took != tt.took || !slices.Equal(st.tried, tt.tried) {
@@ -157,7 +157,7 @@ func TestP1OneForeignAddressOfThreeDialsNone(t *testing.T) {
 		var d trap
 		r := newRig(t, setup{
 			endpoints: []string{"https://swc.openai.azure.com"}, addresses: "[10.20.0.0/24]",
-			dialer: proxy.Dialer{Resolver: names, Connect: d.connect},
+			dialer: upstream.Dialer{Resolver: names, Connect: d.connect},
 		})
 		r.proxy.Serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
 		if places := d.dialled(); len(places) != 0 {

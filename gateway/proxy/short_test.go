@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/stampgate/stampgate/gateway/descriptor"
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 // Where this machine has no descriptor for another connection to a backend, the
@@ -22,7 +22,7 @@ func TestWithoutDescriptorsTheAnswerIsOverloaded(t *testing.T) {
 		return err == nil
 	})
 	slots := descriptor.NewSlots(2)
-	r := newRig(t, setup{endpoints: []string{slow.url}, dialer: proxy.Dialer{Slots: slots}})
+	r := newRig(t, setup{endpoints: []string{slow.url}, dialer: upstream.Dialer{Slots: slots}})
 	front := r.front()
 	json := http.Header{"Content-Type": {"application/json"}}
 	var wg sync.WaitGroup
@@ -51,7 +51,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 		return err == nil
 	})
 	slots := descriptor.NewSlots(1)
-	r := newRig(t, setup{endpoints: []string{throttled.url, good(t).url}, dialer: proxy.Dialer{Slots: slots}})
+	r := newRig(t, setup{endpoints: []string{throttled.url, good(t).url}, dialer: upstream.Dialer{Slots: slots}})
 	wantGood(t, r.ask(plainBody), "2")
 	if n := slots.Used(); n > 1 {
 		t.Errorf("%d connections are open, at most one may be", n)

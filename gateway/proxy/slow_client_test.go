@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 // A slow sink (whose proxy sends no keep-alive, since a goroutine that waits for a
@@ -71,7 +72,7 @@ func TestLackOfThisMachineIsNobodysFault(t *testing.T) {
 		dials := 0
 		r := newRig(t, setup{
 			endpoints: []string{"http://127.0.0.1:1", "http://127.0.0.2:1"},
-			dialer: proxy.Dialer{Connect: func(context.Context, netip.AddrPort) (net.Conn, error) {
+			dialer: upstream.Dialer{Connect: func(context.Context, netip.AddrPort) (net.Conn, error) {
 				dials++
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", lack)}
 			}},

@@ -13,16 +13,14 @@ import (
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/throttle"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 // subprotocol is the only one that is ever offered to a backend or chosen for a
 // client. Clients put credentials into others.
 const subprotocol = "realtime"
 
-var (
-	errNotUpgraded = errors.New("the backend answered the request for an upgrade without one")
-	errHandshake   = errors.New("the backend's upgrade breaks the protocol")
-)
+var errNotUpgraded = errors.New("the backend answered the request for an upgrade without one")
 
 // ServeWebSocket opens a session on a backend, then accepts the client's
 // upgrade, which the caller has found well-formed, and relays messages until one
@@ -74,28 +72,32 @@ func (x *exchange) open(parent context.Context, t *targets.Ticket) (*attempt, *h
 	return a, nil, o
 }
 
-// upgrade makes the handshake.
+// upgrade makes the handshake. An answer that is no upgrade means what it would of
+// any other request; one that claims success is a failure.
 func (a *attempt) upgrade() (*websocket.Conn, targets.Outcome) {
 	header, err := a.sessionHeader()
 	if err != nil {
 		a.result.Err = err
 		return nil, targets.Outcome{Kind: targets.IdentityRefused}
 	}
-	h := &handshake{attempt: a}
 	target := a.ticket.Target
 	path, query := operation.UpstreamPath(a.call.Match, target.Deployment)
-	conn, _, err := websocket.Dial(a.ctx, target.Key.Origin+path+"?"+query, &websocket.DialOptions{ //nolint:bodyclose // the library closes what it returns; judge closes the rest
-		HTTPClient: &http.Client{Transport: h}, HTTPHeader: header, Subprotocols: a.subprotocols(),
+	got, err := a.proxy.pools.Upgrade(a.ctx, target, upstream.Upgrade{
+		Path: path + "?" + query, Header: header, Subprotocols: a.subprotocols(), Connect: a.ticket.Connect,
 	})
+	a.signals = throttle.ParseSignals(got.Header, time.Now())
 	switch {
-	case err == nil:
-		return conn, targets.Outcome{}
-	case h.err != nil:
-		return nil, a.broken(h.err)
-	case h.answer == nil:
-		return nil, a.broken(errHandshake)
+	case err != nil:
+		return nil, a.broken(err)
+	case got.Conn != nil:
+		return got.Conn, targets.Outcome{}
 	}
-	return nil, h.judge()
+	defer func() { _ = got.Answer.Body.Close() }()
+	if succeeded(got.Answer.StatusCode) {
+		a.peek(got.Answer)
+		return nil, a.refused(targets.Broken, a.signals, errNotUpgraded)
+	}
+	return nil, a.judge(got.Answer)
 }
 
 // sessionHeader is what goes to the backend beside the handshake's own fields.
@@ -117,42 +119,6 @@ func (x *exchange) subprotocols() []string {
 		}
 	}
 	return nil
-}
-
-// A handshake is the way of one request for an upgrade. It goes through the
-// pool of its target, so through the fence, and it keeps an answer that is no
-// upgrade from the library, which would follow redirects and cut the text.
-type handshake struct {
-	*attempt
-
-	answer *http.Response // that was no upgrade
-	err    error          // of sending
-}
-
-// RoundTrip is for the library.
-func (h *handshake) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := h.proxy.upstreams.send(req, h.ticket.Target, sendLimits{connect: h.ticket.Connect, repeatable: true})
-	if err != nil {
-		h.err = err
-		return nil, err
-	}
-	h.signals = throttle.ParseSignals(resp.Header, time.Now())
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		h.answer = resp
-		return nil, errNotUpgraded
-	}
-	return resp, nil
-}
-
-// judge says what an answer that is no upgrade means, as of any other request.
-// One that claims success is a failure.
-func (h *handshake) judge() targets.Outcome {
-	defer func() { _ = h.answer.Body.Close() }()
-	if succeeded(h.answer.StatusCode) {
-		h.peek(h.answer)
-		return h.refused(targets.Broken, h.signals, errNotUpgraded)
-	}
-	return h.attempt.judge(h.answer)
 }
 
 // session accepts the client's upgrade and relays until the end.

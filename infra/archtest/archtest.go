@@ -123,12 +123,8 @@ func keepers() []keeper {
 			return slices.ContainsFunc(folders, func(f string) bool { return within(path, f) })
 		}
 	}
-	edge := func(path string) bool {
-		parts := strings.Split(path, "/")
-		return slices.Contains(parts, "api") || slices.Contains(parts, "dashboard")
-	}
 	return []keeper{
-		{"github.com/gin-gonic/gin", edge, "folders named api or dashboard"},
+		{"github.com/gin-gonic/gin", under("controlplane/api", "controlplane/dashboard"), "controlplane/api and dashboard"},
 		{"go.etcd.io/etcd/server", under("controlplane/embedded"), "controlplane/embedded"},
 		{"go.etcd.io/etcd/client", under("controlplane/store", "controlplane/embedded"), "controlplane/store and embedded"},
 		{"github.com/hashicorp/memberlist", under("stamp/membership"), "stamp/membership"},

@@ -34,7 +34,7 @@ func opensConnections() map[string][]string {
 // reason. Everything else goes through the fenced dialer.
 func dialers() map[string]string {
 	return map[string]string{
-		"gateway/proxy": "holds the fenced dialer",
+		"gateway/upstream": "holds the fenced dialer",
 	}
 }
 

@@ -65,8 +65,8 @@ func TestDirectionBites(t *testing.T) {
 
 func TestLibrariesBite(t *testing.T) {
 	for lib, tc := range map[string]struct{ good, bad []string }{
-		"github.com/gin-gonic/gin":                {[]string{"gateway/api", "controlplane/api", "controlplane/dashboard"}, []string{"gateway", "gateway/health", "loadtest/azuresim"}},
-		"github.com/gin-gonic/gin/binding":        {[]string{"gateway/api"}, []string{"gateway/proxy"}},
+		"github.com/gin-gonic/gin":                {[]string{"controlplane/api", "controlplane/dashboard"}, []string{"gateway", "gateway/api", "loadtest/azuresim"}},
+		"github.com/gin-gonic/gin/binding":        {[]string{"controlplane/api"}, []string{"gateway/proxy"}},
 		"go.etcd.io/etcd/client/v3":               {[]string{"controlplane/store", "controlplane/store/storetest", "controlplane/embedded"}, []string{"gateway", "gateway/follow", "stamp/membership"}},
 		"go.etcd.io/etcd/server/v3/embed":         {[]string{"controlplane/embedded"}, []string{"controlplane/store", "cmd/controlplane"}},
 		"github.com/hashicorp/memberlist":         {[]string{"stamp/membership", "stamp/membership/membertest"}, []string{"gateway", "stamp/telemetry"}},
@@ -127,12 +127,12 @@ func TestDialingBites(t *testing.T) {
 		"elsewhere":         {"stamp/x/x.go", "package x\nimport \"net\"\nvar d net.Dialer", nil},
 		"in a pure package": {"geo/x.go", "package geo\nimport \"net\"\nvar d net.Dialer\nvar j = net.JoinHostPort", []string{"net.Dialer"}},
 		"a broken file":     {"gateway/x/x.go", "package", []string{"parse gateway/x/x.go"}},
-		"below the dialer":  {"gateway/proxy/inner/x.go", "package x\nimport \"net\"\nvar d net.Dialer", []string{"net.Dialer"}},
+		"below the dialer":  {"gateway/upstream/inner/x.go", "package x\nimport \"net\"\nvar d net.Dialer", []string{"net.Dialer"}},
 	} {
-		bites(t, name, archtest.CheckDialing(map[string]string{"gateway/proxy/dial.go": dialer, tc.file: tc.source}), tc.want...)
+		bites(t, name, archtest.CheckDialing(map[string]string{"gateway/upstream/dial.go": dialer, tc.file: tc.source}), tc.want...)
 	}
 	bites(t, "an exception nobody needs",
-		archtest.CheckDialing(map[string]string{"gateway/proxy/dial.go": "package proxy"}), "take it off the list")
+		archtest.CheckDialing(map[string]string{"gateway/upstream/dial.go": "package upstream"}), "take it off the list")
 }
 
 func TestTopLevelBites(t *testing.T) {

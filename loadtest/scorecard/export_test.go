@@ -7,7 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/gateway"
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/upstream"
 )
 
 // RunGateway starts the gateway as its command does.
@@ -18,7 +18,7 @@ func RunGateway(ctx context.Context, text []byte, roots *x509.CertPool, ready fu
 	}
 	cfg.AllowLoopback = true
 	return gateway.Run(ctx, cfg, gateway.Options{
-		Log: zerolog.Nop(), Dialer: proxy.Dialer{Roots: roots},
+		Log: zerolog.Nop(), Dialer: upstream.Dialer{Roots: roots},
 		Ready: func(a gateway.Addresses) { ready(a.URL) },
 	})
 }

@@ -1,4 +1,11 @@
-package proxy
+// Package upstream keeps the connections to backends: the dialer that a fence of
+// its own boundary must have let through, and a pool for each endpoint. It follows
+// the names of endpoints, notices kept connections that died, and probes.
+//
+// It is the only package of the gateway that opens a connection to a backend. It
+// decides nothing about routing, sets no credential, reads no body and never logs.
+// The packages relay and serve use it.
+package upstream
 
 import (
 	"context"
@@ -14,25 +21,25 @@ import (
 	"github.com/stampgate/stampgate/geo"
 )
 
-// upstreams keeps the connections to backends, a pool for each endpoint. Two
+// Pools keep the connections to backends, a pool for each endpoint. Two
 // endpoints never share one, so that a connection is only ever used for the
 // target it was dialled for.
-type upstreams struct {
+type Pools struct {
 	boundary geo.Boundary
 	dialer   Dialer
 
 	mu    sync.RWMutex // guards pools; never held across I/O
-	pools map[string]*upstream
+	pools map[string]*pool
 
-	following  *following   // of the names of all pools
+	lookups    *lookups     // of the names of all pools
 	idleClosed atomic.Int64 // when closeIdle last did, in Unix nanoseconds
 }
 
-// upstream is the pool of one endpoint.
-type upstream struct {
+// A pool is that of one endpoint.
+type pool struct {
 	transport *http.Transport
 	target    geo.Target
-	answers   *answers // of the endpoint's name; nil: it is an address
+	name      *resolution // that the endpoint goes by; nil: it is an address
 }
 
 const (
@@ -44,36 +51,40 @@ const (
 	idleTimeout = 90 * time.Second
 	// answerHeaderLimit bounds the header of a backend's answer, in bytes.
 	answerHeaderLimit = 64 << 10
+	// readSize is one read of an answer: a TLS record is at most 16 kB.
+	readSize = 16 << 10
 	// deadWithin is how soon a kept connection shows that its other end had gone
 	// already: one round trip, with room. Later it is the request that failed.
 	deadWithin = time.Second
 )
 
-func newUpstreams(boundary geo.Boundary, dialer Dialer) *upstreams {
+// New returns empty pools of a boundary. It does no I/O. Close ends their idle
+// connections.
+func New(boundary geo.Boundary, dialer Dialer) *Pools {
 	dialer.Boundary = boundary
-	return &upstreams{boundary: boundary, dialer: dialer, pools: make(map[string]*upstream), following: newFollowing(dialer)}
+	return &Pools{boundary: boundary, dialer: dialer, pools: make(map[string]*pool), lookups: newLookups(dialer)}
 }
 
 // connectLimit carries a route's connect timeout to the dial that its request
 // may cause.
 type connectLimit struct{}
 
-// send makes one request on the pool of its target. Backends end idle
+// Send makes one request on the pool of its target. Backends end idle
 // connections when they like. One that is known to have ended is not used: see
 // wire. It may also end at the moment at which a request is written: a request of
 // which nothing was written goes to another connection. If a kept connection turns
 // out dead before a byte of an answer has come, and the request may be repeated, it
-// is sent once more; if not, the error is a *lostError. Only once, and a new
+// is sent once more; if not, the error is a *LostError. Only once, and a new
 // connection that dies is a failure: what kills connections must not go round all
 // of the pool.
-func (u *upstreams) send(req *http.Request, t *policy.Target, limits sendLimits) (*http.Response, error) {
+func (u *Pools) Send(req *http.Request, t *policy.Target, limits Limits) (*http.Response, error) {
 	if !t.Valid() || t.Boundary() != u.boundary {
-		return nil, &dialError{err: errors.New("send: the target was not admitted by this boundary's fence")}
+		return nil, &DialError{Err: errors.New("send: the target was not admitted by this boundary's fence")}
 	}
 	pool := u.pool(t)
-	u.following.look(pool) //nolint:contextcheck // a look-up is the pool's affair and outlives the request
+	u.lookups.look(pool) //nolint:contextcheck // a look-up is the pool's affair and outlives the request
 	var used usage
-	ctx := httptrace.WithClientTrace(context.WithValue(req.Context(), connectLimit{}, limits.connect), &httptrace.ClientTrace{
+	ctx := httptrace.WithClientTrace(context.WithValue(req.Context(), connectLimit{}, limits.Connect), &httptrace.ClientTrace{
 		GotConn: used.got, GotFirstResponseByte: func() { used.answered.Store(true) },
 	})
 	start := time.Now()
@@ -84,8 +95,8 @@ func (u *upstreams) send(req *http.Request, t *policy.Target, limits sendLimits)
 			return resp, err
 		case !used.wrote() && unwritten < unwrittenAtMost:
 			unwritten++
-		case !limits.repeatable:
-			return nil, &lostError{err}
+		case !limits.Repeatable:
+			return nil, &LostError{err}
 		case unwritten > unwrittenAtMost:
 			return nil, err
 		default:
@@ -130,23 +141,15 @@ func (u *usage) wrote() bool {
 	return w == nil || w.wrote.Load()
 }
 
-// A lostError is the end of a kept connection just when a request was written that
-// may not be repeated. It says nothing about the target: the connection may have
-// ended before the request, or because of it.
-type lostError struct{ err error }
-
-func (e *lostError) Error() string { return e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
-
-// sendLimits bound one send.
-type sendLimits struct {
-	connect    time.Duration // for the dial, TLS included
-	repeatable bool          // though the backend may have got the request
+// Limits bound one Send.
+type Limits struct {
+	Connect    time.Duration // for the dial, TLS included
+	Repeatable bool          // though the backend may have got the request
 }
 
 // pool returns the endpoint's pool and makes it on first use. A changed claim
 // of the endpoint (its declared addresses, say) makes a new one.
-func (u *upstreams) pool(t *policy.Target) *upstream {
+func (u *Pools) pool(t *policy.Target) *pool {
 	u.mu.RLock()
 	p := u.pools[t.Key.Origin]
 	u.mu.RUnlock()
@@ -166,21 +169,21 @@ func (u *upstreams) pool(t *policy.Target) *upstream {
 	return p
 }
 
-func (u *upstreams) newPool(t geo.Target) *upstream {
-	follow := newAnswers(t)
+func (u *Pools) newPool(t geo.Target) *pool {
+	follow := newResolution(t)
 	// The address that the transport passes is ignored: only the target counts.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		limit, ok := ctx.Value(connectLimit{}).(time.Duration)
 		if !ok {
-			return nil, &dialError{err: errors.New("dial: no connect timeout")}
+			return nil, &DialError{Err: errors.New("dial: no connect timeout")}
 		}
 		conn, err := u.dialer.dial(ctx, t, limit, follow)
-		if err != nil && ours(err) && u.closeIdle() {
+		if err != nil && IsLocal(err) && u.closeIdle() {
 			return u.dialer.dial(ctx, t, limit, follow)
 		}
 		return conn, err
 	}
-	return &upstream{target: t, answers: follow, transport: &http.Transport{
+	return &pool{target: t, name: follow, transport: &http.Transport{
 		Proxy:                  nil, // an environment variable must not lead a request elsewhere
 		DialContext:            dial,
 		DialTLSContext:         dial,
@@ -193,8 +196,9 @@ func (u *upstreams) newPool(t geo.Target) *upstream {
 	}}
 }
 
-// advance drops the pools of endpoints that the snapshot no longer names.
-func (u *upstreams) advance(s *policy.Snapshot) {
+// Advance drops the pools of endpoints that the snapshot no longer names. Requests that
+// run on them finish.
+func (u *Pools) Advance(s *policy.Snapshot) {
 	named := make(map[string]bool)
 	for t := range s.Targets() {
 		named[t.Key.Origin] = true
@@ -202,8 +206,9 @@ func (u *upstreams) advance(s *policy.Snapshot) {
 	u.drop(func(origin string) bool { return !named[origin] })
 }
 
-func (u *upstreams) close() {
-	u.following.stop()
+// Close ends the look-ups and the idle connections.
+func (u *Pools) Close() {
+	u.lookups.stop()
 	u.drop(func(string) bool { return true })
 }
 
@@ -213,7 +218,7 @@ const idleClosedEvery = time.Second
 // closeIdle closes what every pool keeps, because this machine lacks descriptors
 // or ports, and reports whether it did: not when it has just done so, or where no
 // connection is open.
-func (u *upstreams) closeIdle() bool {
+func (u *Pools) closeIdle() bool {
 	if u.dialer.Slots.Used() == 0 {
 		return false
 	}
@@ -229,7 +234,7 @@ func (u *upstreams) closeIdle() bool {
 	return true
 }
 
-func (u *upstreams) drop(which func(origin string) bool) {
+func (u *Pools) drop(which func(origin string) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for origin, p := range u.pools {

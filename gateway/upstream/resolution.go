@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"context"
@@ -28,10 +28,10 @@ const (
 	answersKept = 64
 )
 
-// answers is what a pool knows of its endpoint's name: which addresses the name
+// A resolution is what a pool knows of its endpoint's name: which addresses the name
 // server gave of late. Connections to others take no new requests; those that run
-// on them finish. A nil *answers knows nothing.
-type answers struct {
+// on them finish. A nil *resolution knows nothing.
+type resolution struct {
 	target geo.Target
 	looked atomic.Int64                 // when the last look-up began, in Unix nanoseconds
 	now    atomic.Pointer[[]netip.Addr] // of late; nil: everything passes
@@ -40,16 +40,16 @@ type answers struct {
 	seen map[netip.Addr]time.Time
 }
 
-// newAnswers returns nil where the endpoint is an address itself.
-func newAnswers(t geo.Target) *answers {
+// newResolution returns nil where the endpoint is an address itself.
+func newResolution(t geo.Target) *resolution {
 	if _, err := netip.ParseAddr(t.Host()); err == nil {
 		return nil
 	}
-	return &answers{target: t, seen: map[netip.Addr]time.Time{}}
+	return &resolution{target: t, seen: map[netip.Addr]time.Time{}}
 }
 
 // left reports whether the name no longer leads to the address.
-func (a *answers) left(addr netip.Addr) bool {
+func (a *resolution) left(addr netip.Addr) bool {
 	if a == nil {
 		return false
 	}
@@ -58,7 +58,7 @@ func (a *answers) left(addr netip.Addr) bool {
 }
 
 // heard takes in an answer, all of whose addresses the fence admits.
-func (a *answers) heard(addrs []netip.AddrPort, now time.Time) {
+func (a *resolution) heard(addrs []netip.AddrPort, now time.Time) {
 	if a == nil {
 		return
 	}
@@ -79,9 +79,9 @@ func (a *answers) heard(addrs []netip.AddrPort, now time.Time) {
 	a.now.Store(&list)
 }
 
-// following keeps the answers of all pools current. It owns the goroutines that
+// lookups keeps the answers of all pools current. It owns the goroutines that
 // it starts: stop waits for them.
-type following struct {
+type lookups struct {
 	dialer  Dialer
 	ctx     context.Context //nolint:containedctx // of the look-ups; lives as long as the pools
 	cancel  context.CancelFunc
@@ -91,8 +91,8 @@ type following struct {
 	running sync.WaitGroup
 }
 
-func newFollowing(dialer Dialer) *following {
-	f := &following{dialer: dialer, slots: make(chan struct{}, looksAtOnce)}
+func newLookups(dialer Dialer) *lookups {
+	f := &lookups{dialer: dialer, slots: make(chan struct{}, looksAtOnce)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
@@ -100,8 +100,8 @@ func newFollowing(dialer Dialer) *following {
 // look has the pool's name looked up in the background if that is due. An answer
 // that cannot be had, or that the fence does not admit, changes nothing: what is
 // kept was admitted when it was dialled.
-func (f *following) look(p *upstream) {
-	a := p.answers
+func (f *lookups) look(p *pool) {
+	a := p.name
 	if a == nil {
 		return
 	}
@@ -130,7 +130,7 @@ func (f *following) look(p *upstream) {
 }
 
 // stop ends the look-ups and waits for them.
-func (f *following) stop() {
+func (f *lookups) stop() {
 	f.mu.Lock()
 	f.stopped = true
 	f.mu.Unlock()

@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"errors"
@@ -24,16 +24,16 @@ var (
 type wire struct {
 	net.Conn
 
-	slot    *descriptor.Slots // of which it takes one until it is closed
-	closed  atomic.Bool
-	addr    netip.Addr
-	answers *answers         // of the name; nil: it is an address itself
-	raw     syscall.RawConn  // nil: not a socket
-	kept    atomic.Bool      // the next write begins a request on a kept connection
-	wrote   atomic.Bool      // something of the present request may have been handed to the system
-	look    func(fd uintptr) // made once, so that a look allocates nothing
-	peeked  [1]byte          // for look
-	dead    bool             // for look
+	slot   *descriptor.Slots // of which it takes one until it is closed
+	closed atomic.Bool
+	addr   netip.Addr
+	name   *resolution      // that the endpoint goes by; nil: it is an address itself
+	raw    syscall.RawConn  // nil: not a socket
+	kept   atomic.Bool      // the next write begins a request on a kept connection
+	wrote  atomic.Bool      // something of the present request may have been handed to the system
+	look   func(fd uintptr) // made once, so that a look allocates nothing
+	peeked [1]byte          // for look
+	dead   bool             // for look
 }
 
 func newWire(conn net.Conn, addr netip.Addr, slot *descriptor.Slots) *wire {
@@ -90,7 +90,7 @@ func (w *wire) Close() error {
 
 // usable says whether a kept connection may carry another request.
 func (w *wire) usable() error {
-	if w.answers.left(w.addr) {
+	if w.name.left(w.addr) {
 		return errMoved
 	}
 	if w.raw == nil {

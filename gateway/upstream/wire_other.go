@@ -1,6 +1,6 @@
 //go:build !linux
 
-package proxy
+package upstream
 
 // hungUp knows nothing here: the pool's own reader finds the end of a connection
 // a moment later.

@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"bytes"
@@ -29,12 +29,12 @@ const (
 )
 
 // Probe finds out whether the target's endpoint can be reached, through the
-// fenced dialer and over a kept connection where there is one. It carries our own
-// credential and nothing else, runs no model, and tells nobody: what it found is
-// the caller's. ctx bounds it.
-func (p *Proxy) Probe(ctx context.Context, t *policy.Target) probe.Result {
+// fenced dialer and over a kept connection where there is one. It carries what sign
+// puts into its header and nothing else, runs no model, and tells nobody: what it
+// found is the caller's. ctx bounds it.
+func (u *Pools) Probe(ctx context.Context, t *policy.Target, sign func(http.Header) error) probe.Result {
 	if t.Probe == policy.ProbeConnect {
-		conn, err := p.upstreams.dialer.Dial(ctx, t.Target, probeConnect)
+		conn, err := u.dialer.Dial(ctx, t.Target, probeConnect)
 		if err != nil {
 			return probeFailed(ctx, err)
 		}
@@ -46,11 +46,10 @@ func (p *Proxy) Probe(ctx context.Context, t *policy.Target) probe.Result {
 		return probe.Result{Outcome: probe.Unknown, Text: "the probe cannot be built"}
 	}
 	req.URL.Path, req.URL.RawQuery = probePath, probeQuery
-	req.Header["User-Agent"] = []string{p.cfg.UserAgent}
-	if _, err := p.cfg.Credentials.Apply(t, req.Header); err != nil {
+	if err := sign(req.Header); err != nil {
 		return probe.Result{Outcome: probe.NoCredential, Text: "no usable credential"}
 	}
-	resp, err := p.upstreams.send(req, t, sendLimits{connect: probeConnect, repeatable: true})
+	resp, err := u.Send(req, t, Limits{Connect: probeConnect, Repeatable: true})
 	if err != nil {
 		return probeFailed(ctx, err)
 	}
@@ -78,14 +77,14 @@ func probeFailed(ctx context.Context, err error) probe.Result {
 		how = "timed out"
 	case ctx.Err() != nil:
 		return probe.Result{Outcome: probe.Unknown, Text: "given up"}
-	case ours(err):
+	case IsLocal(err):
 		return probe.Result{Outcome: probe.Unknown, Text: "this machine has no descriptor or port left"}
 	}
-	dial, ok := errors.AsType[*dialError](err)
+	dial, ok := errors.AsType[*DialError](err)
 	switch {
 	case !ok:
 		return probe.Result{Outcome: probe.NoAnswer, Text: "answer " + how}
-	case dial.tls:
+	case dial.TLS:
 		return probe.Result{Outcome: probe.TLSFailed, Text: "TLS " + how}
 	}
 	return probe.Result{Outcome: probe.ConnectFailed, Text: "connect " + how}

@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"context"
@@ -31,15 +31,6 @@ type Dialer struct {
 	Connect func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
-// A dialError says which step of a dial went wrong: the two count differently.
-type dialError struct {
-	tls bool // the TCP connection stood
-	err error
-}
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
-
 // Dial resolves the target's name, lets the target judge every address, and
 // connects to the first one that answers: one that is silent keeps the next one
 // waiting for stagger. It refuses the zero target and those
@@ -49,30 +40,30 @@ func (d Dialer) Dial(ctx context.Context, t geo.Target, limit time.Duration) (ne
 }
 
 // dial is Dial for a pool that follows the answers of the target's name.
-func (d Dialer) dial(ctx context.Context, t geo.Target, limit time.Duration, follow *answers) (net.Conn, error) {
+func (d Dialer) dial(ctx context.Context, t geo.Target, limit time.Duration, follow *resolution) (net.Conn, error) {
 	if !t.Valid() || t.Boundary() != d.Boundary {
-		return nil, &dialError{err: fmt.Errorf("dial: a target of boundary %q was given to the dialer of %q", t.Boundary(), d.Boundary)}
+		return nil, &DialError{Err: fmt.Errorf("dial: a target of boundary %q was given to the dialer of %q", t.Boundary(), d.Boundary)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	addrs, err := d.resolve(ctx, t)
 	if err != nil {
-		return nil, &dialError{err: err}
+		return nil, &DialError{Err: err}
 	}
 	follow.heard(addrs, time.Now())
 	conn, err := d.connect(ctx, addrs)
 	if err != nil {
-		return nil, &dialError{err: err}
+		return nil, &DialError{Err: err}
 	}
 	if w := wireOf(conn); w != nil {
-		w.answers = follow
+		w.name = follow
 	}
 	if !t.TLS() {
 		return conn, nil
 	}
 	secured, err := d.handshake(ctx, conn, t)
 	if err != nil {
-		return nil, errors.Join(&dialError{tls: true, err: err}, conn.Close())
+		return nil, errors.Join(&DialError{TLS: true, Err: err}, conn.Close())
 	}
 	return secured, nil
 }
