@@ -218,3 +218,20 @@ func TestTheReadmesFoldersExist(t *testing.T) {
 		}
 	}
 }
+
+// The README names each package of the house. That its links lead somewhere is
+// tested in infra/archtest.
+func TestTheReadmeNamesEachPackage(t *testing.T) {
+	readme := string(text(t, "README.md"))
+	for _, area := range []string{"gateway", "controlplane", "stamp"} {
+		entries, err := os.ReadDir(filepath.Join("..", "..", area))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && !strings.Contains(readme, "["+e.Name()+"]("+area+"/"+e.Name()+"/") {
+				t.Errorf("%s/%s is not named: where the house is laid out, link [%s] to a file of it", area, e.Name(), e.Name())
+			}
+		}
+	}
+}
