@@ -230,6 +230,7 @@ func keysOf(t reflect.Type, path string) map[string]bool {
 			all[path+"."+name] = true
 			maps.Copy(all, keysOf(f.Type, path+"."+name))
 		}
+	default: // a scalar has no keys
 	}
 	return all
 }
