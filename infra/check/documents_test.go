@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stampgate/stampgate/gateway/api"
+	"github.com/stampgate/stampgate/gateway/serve"
 )
 
 // documents are the pages of infra, by path.
@@ -163,7 +163,7 @@ func TestInFrontKnowsTheBounds(t *testing.T) {
 		return string(m[1])
 	}
 	for _, want := range []string{
-		fmt.Sprintf("up to %d MiB", api.MaxBody>>20),
+		fmt.Sprintf("up to %d MiB", serve.MaxBody>>20),
 		"| under " + seconds(edge, "idleTimeout") + " s,",
 		"| within " + seconds(limits, "defaultHeadTimeout") + " s |",
 		"| within " + seconds(limits, "defaultBodyTimeout") + " s |",
