@@ -27,7 +27,6 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
-	"github.com/stampgate/stampgate/gateway/api"
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/credential"
@@ -36,8 +35,9 @@ import (
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/probe"
-	"github.com/stampgate/stampgate/gateway/proxy"
+	"github.com/stampgate/stampgate/gateway/relay"
 	"github.com/stampgate/stampgate/gateway/running"
+	"github.com/stampgate/stampgate/gateway/serve"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
@@ -75,7 +75,7 @@ type gateway struct {
 
 	registry    *targets.Registry
 	credentials *credential.Set
-	proxy       *proxy.Proxy
+	pools       *upstream.Pools
 	follower    *follow.Follower
 	machine     *health.Machine
 	budget      *bytebudget.Budget
@@ -144,12 +144,8 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 	_, _ = x509.SystemCertPool()
 	dialer := g.opt.Dialer
 	dialer.Boundary, dialer.Slots = g.cfg.Boundary, descriptor.NewSlots(g.descriptors.Out)
-	g.proxy = proxy.New(proxy.Config{
-		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Registry: g.registry,
-		Credentials: proofs{g.credentials}, Dialer: dialer,
-		UserAgent: "stampgate/" + telemetry.Version(), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
-	})
-	stack.Push("connections to backends", func(context.Context) error { g.proxy.Close(); return nil })
+	g.pools = upstream.New(g.cfg.Boundary, dialer)
+	stack.Push("connections to backends", func(context.Context) error { g.pools.Close(); return nil })
 	if err := g.buildFollower(stack); err != nil {
 		return err
 	}
@@ -204,41 +200,61 @@ func (g *gateway) advance(s *policy.Snapshot) {
 	g.tellEnded(g.running.Advance(s, time.Now()))
 	g.registry.Advance(s)
 	g.credentials.Advance(s)
-	g.proxy.Advance(s)
+	g.pools.Advance(s)
 	if _, ok := s.Stamp(g.cfg.Region); !ok {
 		g.log.Warn().Uint64("serial", s.Serial()).Msg("the policy has no stamp for this gateway's region: nothing is served here, and /health/stamp fails; correct region in the configuration, or the policy")
 	}
 }
 
-// proofs is the proxy's view of the credentials.
-type proofs struct{ set *credential.Set }
+// userAgent is how backends see us.
+func userAgent() string { return "stampgate/" + telemetry.Version() }
 
-func (p proofs) Apply(t *policy.Target, h http.Header) (uint64, error) {
-	return p.set.For(t).Apply(h)
+// probe asks a backend whether it can be reached, with our own credential.
+func (g *gateway) probe(ctx context.Context, t *policy.Target) probe.Result {
+	return g.pools.Probe(ctx, t, func(h http.Header) error {
+		h.Set("User-Agent", userAgent())
+		_, err := g.credentials.Apply(t, h)
+		return err
+	})
 }
 
-func (p proofs) Rejected(t *policy.Target) { p.set.Rejected(p.set.For(t)) }
+// publicHandler is what the public listener serves: health, and the pipeline.
+func (g *gateway) publicHandler() http.Handler {
+	limits := g.cfg.Limits
+	pipeline := serve.New(serve.Config{
+		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name,
+		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Registry: g.registry,
+		Relay: relay.New(relay.Config{
+			Pools: g.pools, Credentials: g.credentials, UserAgent: userAgent(), WriteTimeout: time.Duration(limits.WriteTimeout),
+		}),
+		Rejected: g.credentials.Rejected,
+		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
+		Metrics: serve.NewMetrics(g.metrics), Log: g.log, WriteTimeout: time.Duration(limits.WriteTimeout),
+		Budget: g.budget, Sessions: edge.NewCounter[string](limits.SessionsPerClient),
+	})
+	requests := edge.Handler(pipeline.Serve, time.Duration(limits.BodyTimeout))
+	healthy := edge.WithoutBodies(health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}))
+	// Two ways in, and no redirect: SDKs drop their credential on the way.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/health/") {
+			healthy.ServeHTTP(w, r)
+			return
+		}
+		requests.ServeHTTP(w, r)
+	})
+}
 
 // listen opens the listeners, so that a port in use fails the start.
 func (g *gateway) listen(stack *lifecycle.Stack) error {
 	base, cut := context.WithCancelCause(context.Background())
 	g.cutStreams = cut
 	stack.Push("streams", func(context.Context) error { cut(lifecycle.ErrDraining); return nil })
-	handler := api.New(api.Config{
-		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name,
-		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Proxy: g.proxy,
-		Health:   health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}),
-		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
-		Metrics: api.NewMetrics(g.metrics), Log: g.log,
-		BodyTimeout: time.Duration(g.cfg.Limits.BodyTimeout), WriteTimeout: time.Duration(g.cfg.Limits.WriteTimeout),
-		Budget: g.budget, Sessions: edge.NewCounter[string](g.cfg.Limits.SessionsPerClient),
-	})
 	l, err := listenOn(stack, "listen", g.cfg.Listen)
 	if err != nil {
 		return err
 	}
 	g.publicL = g.bounded(l)
-	g.public = edge.NewServer(sheds(handler), g.cfg.Limits.timeouts(), g.cfg.HTTP2)
+	g.public = edge.NewServer(g.sheds(g.publicHandler()), g.cfg.Limits.timeouts(), g.cfg.HTTP2)
 	g.public.ErrorLog = telemetry.StdLog(g.log)
 	g.public.ConnContext = marked(g.public.ConnContext)
 	g.public.BaseContext = func(net.Listener) context.Context { return base }
@@ -302,8 +318,8 @@ func marked(next func(context.Context, net.Conn) context.Context) func(context.C
 // sheds answers what comes on a connection beyond those that there are descriptors
 // for: health checks, and nothing else. Either way the connection ends, to make
 // room.
-func sheds(next http.Handler) http.Handler {
-	overloaded := api.Overloaded()
+func (g *gateway) sheds(next http.Handler) http.Handler {
+	overloaded := edge.Handler(serve.Overloaded, time.Duration(g.cfg.Limits.BodyTimeout))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !descriptor.Extra(r.Context()) {
 			next.ServeHTTP(w, r)

@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
-	"github.com/stampgate/stampgate/gateway/api"
 	"github.com/stampgate/stampgate/gateway/edge"
+	"github.com/stampgate/stampgate/gateway/serve"
 )
 
 // Limits bound what clients can make a gateway hold. What is zero gets a default.
@@ -45,7 +45,7 @@ const (
 	connectionCost = 16 << 10
 	// leastHeld is what the largest request needs: its body, once more with the
 	// deployment's name in it, and what every request costs.
-	leastHeld = 2*api.MaxBody + 1<<20
+	leastHeld = 2*serve.MaxBody + 1<<20
 
 	adminConnections = 256
 )

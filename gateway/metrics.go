@@ -114,7 +114,7 @@ func (g *gateway) newProber() *probe.Prober {
 	}
 	g.metrics.MustRegister(probes)
 	return probe.New(probe.Config{
-		Region: g.cfg.Region, Registry: g.registry, Snapshot: g.follower.Snapshot, Ask: g.proxy.Probe,
+		Region: g.cfg.Region, Registry: g.registry, Snapshot: g.follower.Snapshot, Ask: g.probe,
 		Draining: g.isDraining, Count: func(o probe.Outcome) { probes.WithLabelValues(string(o)).Inc() },
 		IdleAfter: targets.IdleAfter,
 	})

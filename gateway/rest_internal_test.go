@@ -15,8 +15,8 @@ import (
 	"github.com/stampgate/stampgate/gateway/credential"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
-	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/targets"
+	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -46,8 +46,8 @@ func large(tb testing.TB, backends int) *gateway {
 	}
 	g := &gateway{cfg: Config{Boundary: "eu", Region: "swedencentral", Name: "g"}, log: zerolog.Nop()}
 	g.registry, g.machine, g.credentials = targets.New("swedencentral"), health.NewMachine(), credential.New(credential.Config{Log: g.log})
-	g.proxy = proxy.New(proxy.Config{Boundary: "eu", Region: "swedencentral", Registry: g.registry})
-	tb.Cleanup(g.proxy.Close)
+	g.pools = upstream.New("eu", upstream.Dialer{})
+	tb.Cleanup(g.pools.Close)
 	g.ordered.Store(&orders{})
 	g.follower = follow.New(follow.Config{
 		Local: geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE"}}, Advance: g.advance, Log: g.log,

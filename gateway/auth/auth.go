@@ -2,18 +2,18 @@
 // and turns it into a client of the policy.
 //
 // It never reads a body, never looks at Host, and no error of it holds any part
-// of a credential. It does no I/O of its own. The gateway's api uses it; the
+// of a credential. It does no I/O of its own. The pipeline of serve uses it; the
 // tool that makes keys uses NewKey.
 package auth
 
 import (
 	"context"
 	"crypto/sha256"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -74,7 +74,7 @@ type Authenticator struct {
 // Authenticate finds the caller. The error is an *Error. The principal is never
 // nil if the error is. A key of another boundary is recognised by its form
 // alone, without asking the policy.
-func (a Authenticator) Authenticate(ctx context.Context, h http.Header, s *policy.Snapshot, now time.Time) (policy.Caller, error) {
+func (a Authenticator) Authenticate(ctx context.Context, h message.Header, s *policy.Snapshot, now time.Time) (policy.Caller, error) {
 	value, kind := present(h)
 	if kind != 0 {
 		return policy.Caller{}, &Error{Kind: kind}
@@ -93,11 +93,6 @@ func (a Authenticator) Authenticate(ctx context.Context, h http.Header, s *polic
 		return policy.Caller{}, &Error{Kind: Bad}
 	}
 	return p, nil
-}
-
-// Authenticate is Authenticator.Authenticate for keys alone.
-func Authenticate(h http.Header, s *policy.Snapshot, own geo.Boundary, now time.Time) (policy.Caller, error) {
-	return Authenticator{Own: own}.Authenticate(context.Background(), h, s, now)
 }
 
 // byKey looks the key up by its hash, so that the time it takes tells nothing of
@@ -121,34 +116,35 @@ type presented struct {
 
 // present finds the request's credential. Two that differ are refused even if
 // one of them is good: nobody may guess which of them was meant.
-func present(h http.Header) (presented, Kind) {
-	keys, bearers := h["Api-Key"], h["Authorization"]
-	if len(keys) == 0 && len(bearers) == 0 {
+func present(h message.Header) (presented, Kind) {
+	key, keys := h.Get("Api-Key")
+	authorization, bearers := h.Get("Authorization")
+	if keys == 0 && bearers == 0 {
 		return presented{}, Missing
 	}
-	if len(keys) > 1 || len(bearers) > 1 {
+	if keys > 1 || bearers > 1 {
 		return presented{}, Ambiguous
 	}
 	var value presented
-	if len(bearers) == 1 {
-		token, ok := bearer(bearers[0])
+	if bearers == 1 {
+		token, ok := bearer(authorization)
 		switch {
-		case !ok && len(keys) == 1:
+		case !ok && keys == 1:
 			return presented{}, Ambiguous
 		case !ok:
 			return presented{}, Bad
 		}
 		value = presented{token, true}
 	}
-	if len(keys) == 1 {
-		if len(keys[0]) > maxToken {
+	if keys == 1 {
+		if len(key) > maxToken {
 			return presented{}, Bad
 		}
-		if len(bearers) == 1 && keys[0] != value.text {
+		if bearers == 1 && key != value.text {
 			return presented{}, Ambiguous
 		}
-		value.text = keys[0]
-		value.mayBeToken = len(bearers) == 1
+		value.text = key
+		value.mayBeToken = bearers == 1
 	}
 	return value, 0
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // A Source puts a credential into a request to a backend. It is an interface so
-// that the proxy's tests need no Set.
+// that relay's tests need no Set.
 type Source interface {
 	// Apply replaces whatever credential h holds by ours. It does no I/O. The
 	// generation is never 0 and grows with each renewal, so that whoever was refused

@@ -195,9 +195,9 @@ func TestTokensAreAskedForAtMostEvery30Seconds(t *testing.T) {
 		i := &issuer{next: func(int) (azcore.AccessToken, error) {
 			return azcore.AccessToken{Token: "t", ExpiresOn: time.Now().Add(time.Minute), RefreshOn: time.Now().Add(-time.Hour)}, nil
 		}}
-		set, src := running(t, i, zerolog.Nop())
+		_, src := running(t, i, zerolog.Nop())
 		for range 600 {
-			set.Rejected(src)
+			reject(src)
 			time.Sleep(time.Second)
 		}
 		if n := i.count(); n < 20 || n > 21 {
@@ -301,12 +301,19 @@ func TestADeadEndpointBlocksNobody(t *testing.T) {
 	})
 }
 
+// reject is what Set.Rejected does with the source of its target.
+func reject(src Source) {
+	if src, ok := src.(*source); ok {
+		src.reject(time.Now())
+	}
+}
+
 func TestARejectionRenewsAndAlarms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{next: hourly}
 		set, src := running(t, i, zerolog.Nop())
 		time.Sleep(10 * time.Second)
-		set.Rejected(src)
+		reject(src)
 		synctest.Wait()
 		wantToken(t, src, "t1") // 10 seconds old: not yet
 		if p := set.Problems(); len(p) != 1 || p[0].Unusable || len(set.Usable()) != 0 {
@@ -322,7 +329,6 @@ func TestARejectionRenewsAndAlarms(t *testing.T) {
 		if p := set.Problems(); p != nil {
 			t.Errorf("long after: %+v", p)
 		}
-		set.Rejected(nil) // no source of ours: nothing happens
 	})
 }
 

@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -121,10 +122,16 @@ func (s *Set) For(t *policy.Target) Source {
 	return newSource(id, t.Credential, &s.cfg, s.numbers)
 }
 
-// Rejected tells that a backend refused our credential: it is renewed soon, and
-// counts as a problem for a while.
-func (s *Set) Rejected(src Source) {
-	if src, ok := src.(*source); ok {
+// Apply puts our proof for a target into a request's header. It does not block. The
+// generation grows with each renewal of the credential.
+func (s *Set) Apply(t *policy.Target, h http.Header) (generation uint64, err error) {
+	return s.For(t).Apply(h)
+}
+
+// Rejected tells that a target's backend refused our credential: it is renewed soon,
+// and counts as a problem for a while.
+func (s *Set) Rejected(t *policy.Target) {
+	if src, ok := s.For(t).(*source); ok {
 		src.reject(time.Now())
 	}
 }

@@ -117,7 +117,7 @@ func TestAKeyFileIsReadAgainWhenItChanges(t *testing.T) {
 		}
 		write(t, file, "key-four") // a rejection does not wait for the next look
 		time.Sleep(time.Second)
-		set.Rejected(src)
+		reject(src)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if _, key, _ := apply(t, src); key != "key-four" {

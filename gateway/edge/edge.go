@@ -6,7 +6,7 @@
 // each write of an answer, whoever asks and whatever for. These bounds belong to
 // the connection and not to a handler, so that they hold for whatever server reads
 // from it. It knows nothing of clients or policies. The gateway's wiring uses it,
-// and the api for what a request has from its connection.
+// and serve for what a request has from its connection.
 package edge
 
 import (

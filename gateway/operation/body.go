@@ -3,10 +3,10 @@ package operation
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 
 	"github.com/stampgate/stampgate/gateway/operation/strictjson"
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 // What is accepted of a body. Azure's own largest n is 128, and no model writes
@@ -76,7 +76,7 @@ type Body struct {
 }
 
 // ScanBody reads a JSON request in one pass, without keeping or changing it. It
-// refuses (400) what two parsers could read differently. The error is an *Error.
+// refuses (400) what two parsers could read differently. The error is an *refusal.Error.
 func ScanBody(body []byte) (Body, error) {
 	sc := scan{data: body}
 	var m strictjson.Member
@@ -93,7 +93,7 @@ func ScanBody(body []byte) (Body, error) {
 	return sc.body, nil
 }
 
-func badBody(err error) *Error {
+func badBody(err error) *refusal.Error {
 	e := bad("the body is not a JSON object that can be read in one way only: " + err.Error())
 	if syntax, ok := errors.AsType[*strictjson.SyntaxError](err); ok && syntax.Offset == 0 && syntax.Truncated {
 		e.Message = "the body is empty, want a JSON object"
@@ -104,7 +104,7 @@ func badBody(err error) *Error {
 type scan struct {
 	data []byte
 	body Body
-	err  *Error
+	err  *refusal.Error
 }
 
 func (sc *scan) take(m strictjson.Member) {
@@ -245,9 +245,9 @@ func ReplaceModel(dst, body []byte, b *Body, deployment string) []byte {
 }
 
 // TooLarge is the answer to a body beyond the gateway's limit.
-func TooLarge(limitBytes int64) *Error {
-	return &Error{
-		Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
+func TooLarge(limitBytes int64) *refusal.Error {
+	return &refusal.Error{
+		Cause:   refusal.RequestTooLarge,
 		Message: fmt.Sprintf("the body is larger than %d bytes", limitBytes),
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 func TestScanFindsWhatItReads(t *testing.T) {
@@ -164,7 +166,7 @@ func TestHostileBodiesAreRefused(t *testing.T) {
 				return
 			}
 			wantStatus(t, err, 400)
-			e, _ := errors.AsType[*Error](err)
+			e, _ := errors.AsType[*refusal.Error](err)
 			if e.Param != tt.param {
 				t.Errorf("param %q, want %q (%s)", e.Param, tt.param, e.Message)
 			}
@@ -289,7 +291,7 @@ func agree(t interface{ Fatalf(string, ...any) }, body []byte) {
 	}
 	members, ok := naive(body, maxDepth)
 	if err != nil {
-		e, is := errors.AsType[*Error](err)
+		e, is := errors.AsType[*refusal.Error](err)
 		if !is {
 			t.Fatalf("%q: error %v", body, err)
 		}

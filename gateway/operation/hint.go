@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 // bases are the two right ways to address a gateway.
@@ -13,7 +15,7 @@ const bases = "the base URL of a client for Azure OpenAI is the gateway's own ad
 // noOperation is the answer to a path that is no operation. Most of them are base
 // URLs with a part too few or too many, so that it says what is wrong with those.
 // It repeats nothing of the path but our own words.
-func noOperation(path string) *Error {
+func noOperation(path string) *refusal.Error {
 	what := wrongBase(path)
 	if what == "" {
 		what = "no such operation"
@@ -47,7 +49,7 @@ func wrongBase(path string) string {
 }
 
 // otherMethod is the answer to a path that is an operation by another method.
-func otherMethod(n *node, path string) *Error {
+func otherMethod(n *node, path string) *refusal.Error {
 	if len(n.methods) == 0 || wrongBase(path) != "" {
 		return noOperation(path)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 // A base URL with a part too few or too many is told as such, with the two right
@@ -31,8 +33,8 @@ func TestAWrongBaseURLIsToldWithTheRightOnes(t *testing.T) {
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		_, err := Recognise(method, path, "api-version=2024-10-21")
-		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Status != 404 && e.Status != 400 {
+		e, ok := errors.AsType[*refusal.Error](err)
+		if !ok || e.Reply().Status != 404 && e.Reply().Status != 400 {
 			t.Errorf("%s: %v", request, err)
 			continue
 		}

@@ -5,7 +5,7 @@
 // It is pure: no I/O, no clock, no goroutine. One exact table decides about
 // paths and one strict parse about bodies, so that routing, limits and records
 // can never see two different requests. It never repairs what it is given: what
-// is ambiguous is refused. The gateway's api and proxy use it.
+// is ambiguous is refused. The packages serve and relay use it.
 package operation
 
 import "github.com/stampgate/stampgate/gateway/sse"
@@ -83,15 +83,3 @@ type Match struct {
 	names [maxNames]string // what the client chose in the path, in order
 	query string           // parameters of the operation's list, escaped by us
 }
-
-// An Error is an answer to a request that is refused: an HTTP status and the
-// fields of the error body. It repeats nothing that the client sent but the name
-// of a parameter from our own list.
-type Error struct {
-	Status  int
-	Code    string
-	Message string
-	Param   string
-}
-
-func (e *Error) Error() string { return e.Code + ": " + e.Message }

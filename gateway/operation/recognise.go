@@ -1,10 +1,11 @@
 package operation
 
 import (
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 // Bounds on a request line. A deployment of Azure has at most 64 characters;
@@ -20,7 +21,7 @@ const (
 
 // Recognise finds the operation of a request by an exact list. The path is as it
 // came on the wire (URL.EscapedPath), the query likewise (URL.RawQuery). The
-// error is an *Error: 400 for a path or query that is malformed or ambiguous,
+// error is an *refusal.Error: 400 for a path or query that is malformed or ambiguous,
 // 404 for one that is no operation or one that is not served; in the latter case
 // Match.Operation is set.
 func Recognise(method, escapedPath, rawQuery string) (Match, error) {
@@ -45,7 +46,7 @@ func Recognise(method, escapedPath, rawQuery string) (Match, error) {
 
 // checkPath refuses every spelling that another server might read as another
 // path: what is left has one reading.
-func checkPath(p string) *Error {
+func checkPath(p string) *refusal.Error {
 	switch {
 	case len(p) > maxPath:
 		return bad("the path is too long")
@@ -76,7 +77,7 @@ func checkPath(p string) *Error {
 }
 
 // find walks the tree of paths.
-func find(method, path string) (Match, *Error) {
+func find(method, path string) (Match, *refusal.Error) {
 	rest, ok := strings.CutPrefix(path, "/openai/")
 	if !ok {
 		return Match{}, noOperation(path)
@@ -176,7 +177,7 @@ func unhex(s string) (byte, bool) {
 // readQuery takes the parameters from the allow-list and drops the others: a
 // credential in the query, say, stops here. It refuses what two servers might
 // read differently.
-func (m *Match) readQuery(raw string) *Error {
+func (m *Match) readQuery(raw string) *refusal.Error {
 	if raw == "" {
 		return nil
 	}
@@ -213,7 +214,7 @@ func (m *Match) readQuery(raw string) *Error {
 	return nil
 }
 
-func (m *Match) takeParam(name, value string) *Error {
+func (m *Match) takeParam(name, value string) *refusal.Error {
 	if name == apiVersion {
 		if !validVersion(value) {
 			return badParam(apiVersion, "api-version is not a version")
@@ -241,7 +242,7 @@ func (op *Operation) passes(param string) bool {
 	return param != "" && (param == op.model || slices.Contains(op.query, param))
 }
 
-func duplicate(op *Operation, name string) *Error {
+func duplicate(op *Operation, name string) *refusal.Error {
 	if name == apiVersion || op.passes(name) {
 		return badParam(name, "the query parameter "+name+" occurs twice")
 	}
@@ -303,7 +304,7 @@ func join(query, parameter string) string {
 }
 
 // Route returns the name of the route that the request asks for: the deployment
-// in the path or the query, or the model in the body. The error is an *Error.
+// in the path or the query, or the model in the body. The error is an *refusal.Error.
 func Route(m Match, b *Body) (string, error) {
 	switch m.Operation.ModelIn {
 	case ModelInPath:
@@ -323,14 +324,14 @@ func Route(m Match, b *Body) (string, error) {
 	panic("operation: Route of an operation without a model: " + m.Operation.Name)
 }
 
-func bad(message string) *Error {
-	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: message}
+func bad(message string) *refusal.Error {
+	return &refusal.Error{Cause: refusal.InvalidRequest, Message: message}
 }
 
-func badParam(param, message string) *Error {
-	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: message, Param: param}
+func badParam(param, message string) *refusal.Error {
+	return &refusal.Error{Cause: refusal.InvalidRequest, Message: message, Param: param}
 }
 
-func notFound(message string) *Error {
-	return &Error{Status: http.StatusNotFound, Code: "operation_not_found", Message: message}
+func notFound(message string) *refusal.Error {
+	return &refusal.Error{Cause: refusal.OperationNotFound, Message: message}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 func TestServedOperationsAreRecognised(t *testing.T) {
@@ -212,7 +214,7 @@ func TestRouteOfASession(t *testing.T) {
 				t.Fatalf("%s: %+v, %v", path, m.Operation, err)
 			}
 			got, err := Route(m, nil)
-			if e, ok := errors.AsType[*Error](err); got != want || (want == "") != ok || ok && (e.Status != 400 || e.Param != param) {
+			if e, ok := errors.AsType[*refusal.Error](err); got != want || (want == "") != ok || ok && (e.Reply().Status != 400 || e.Param != param) {
 				t.Errorf("%s?%s: route %q, %v", path, query, got, err)
 			}
 		}
@@ -229,13 +231,13 @@ func manyParams(n int) string {
 
 func wantStatus(t *testing.T, err error, status int) {
 	t.Helper()
-	e, ok := errors.AsType[*Error](err)
+	e, ok := errors.AsType[*refusal.Error](err)
 	if !ok {
-		t.Fatalf("error %v, want an *Error with status %d", err, status)
+		t.Fatalf("error %v, want a refusal with status %d", err, status)
 	}
 	code := map[int]string{400: "invalid_request", 404: "operation_not_found"}[status]
-	if e.Status != status || e.Code != code {
-		t.Fatalf("got %d %s (%s), want %d %s", e.Status, e.Code, e.Message, status, code)
+	if e.Reply().Status != status || e.Reply().Code != code {
+		t.Fatalf("got %d %s (%s), want %d %s", e.Reply().Status, e.Reply().Code, e.Message, status, code)
 	}
 }
 
@@ -330,7 +332,7 @@ func FuzzRecognise(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		m, err := Recognise(method, path, query)
 		if err != nil {
-			if e, ok := errors.AsType[*Error](err); !ok || e.Status != 400 && e.Status != 404 {
+			if e, ok := errors.AsType[*refusal.Error](err); !ok || e.Reply().Status != 400 && e.Reply().Status != 404 {
 				t.Fatalf("error %v", err)
 			}
 			return

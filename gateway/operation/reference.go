@@ -33,7 +33,7 @@ func placesOf(name string) places {
 // References finds the external references of a body, where the operation has a
 // place for them and nowhere else: not in texts, schemas or arguments. allows says
 // whether a URL may be named; a tool that leaves Azure OpenAI by itself never may.
-// b must come from ScanBody of the same body. The error is an *Error that names
+// b must come from ScanBody of the same body. The error is an *refusal.Error that names
 // the parameter; what is read in two ways where a reference may stand is refused,
 // too.
 //

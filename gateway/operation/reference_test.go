@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 func opNamed(t testing.TB, name string) *Operation {
@@ -36,14 +37,14 @@ func refused(t testing.TB, op *Operation, body string, allows func(string) bool)
 		t.Fatalf("%v: %s", err, body)
 	}
 	err = References(op, []byte(body), &scan, allows)
-	e, ok := errors.AsType[*Error](err)
+	e, ok := errors.AsType[*refusal.Error](err)
 	if err == nil {
 		return ""
 	}
-	if !ok || e.Status != 400 {
+	if !ok || e.Reply().Status != 400 {
 		t.Fatalf("%v", err)
 	}
-	return e.Code + " " + e.Param
+	return e.Reply().Code + " " + e.Param
 }
 
 // Where a reference can stand it is found and named; where none can, nobody looks.
@@ -175,7 +176,7 @@ func TestEventsOfASessionAreLookedInto(t *testing.T) {
 		`not JSON at all`: "",
 	} {
 		err := EventReferences([]byte(body), inside)
-		e, _ := errors.AsType[*Error](err)
+		e, _ := errors.AsType[*refusal.Error](err)
 		if (err == nil) != (want == "") || e != nil && e.Param != want {
 			t.Errorf("%s: %v, want %q", body, err, want)
 		}

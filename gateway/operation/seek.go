@@ -2,12 +2,12 @@ package operation
 
 import (
 	"bytes"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/stampgate/stampgate/gateway/operation/strictjson"
+	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
 // at is a place in a body, made into text only for a refusal.
@@ -34,14 +34,14 @@ func (p *at) String() string {
 type seeker struct {
 	data   []byte
 	allows func(url string) bool
-	err    *Error
+	err    *refusal.Error
 }
 
 func (s *seeker) raw(v Value) []byte { return s.data[v.Start:v.End] }
 
 func (s *seeker) fault() error {
 	if s.err == nil {
-		return nil // not a nil *Error in an interface
+		return nil // not a nil *refusal.Error in an interface
 	}
 	return s.err
 }
@@ -115,8 +115,8 @@ func (s *seeker) unread(err error, p *at) {
 func (s *seeker) refuse(p *at) {
 	if s.err == nil {
 		param := p.String()
-		s.err = &Error{
-			Status: http.StatusBadRequest, Code: "external_reference", Param: param,
+		s.err = &refusal.Error{
+			Cause: refusal.ExternalReference, Param: param,
 			Message: param + " refers to a place outside the request, which this boundary's policy does not allow: send the content itself, such as a data: URL",
 		}
 	}

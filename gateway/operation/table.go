@@ -65,21 +65,21 @@ func realtime() []Operation {
 	return []Operation{row(Dated, "GET", "realtime", dated), row(V1, "GET", "realtime", v1)}
 }
 
-// A refusal is a path that Azure has and this gateway does not serve.
-type refusal struct {
+// An unserved operation is a path that Azure has and this gateway does not serve.
+type unserved struct {
 	name    string
 	surface Surface
 	path    string
 	methods []string
 }
 
-func known() []refusal {
-	var rows []refusal
+func known() []unserved {
+	var rows []unserved
 	both := func(name, path string, methods ...string) {
-		rows = append(rows, refusal{name, Dated, path, methods}, refusal{name, V1, path, methods})
+		rows = append(rows, unserved{name, Dated, path, methods}, unserved{name, V1, path, methods})
 	}
 	one := func(surface Surface, name, path string, methods ...string) {
-		rows = append(rows, refusal{name, surface, path, methods})
+		rows = append(rows, unserved{name, surface, path, methods})
 	}
 	for _, m := range []struct{ name, path string }{
 		{"audio_transcriptions", "audio/transcriptions"},

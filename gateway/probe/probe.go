@@ -7,7 +7,7 @@
 // a probe opens and closes no breaker, sets and clears no gate and moves no
 // request. It tells the registry, and only health reads that.
 //
-// The package opens no connection: the proxy makes the probe, through the fenced
+// The package opens no connection: the pools of upstream make the probe, through the fenced
 // dialer. The gateway's wiring is its only user.
 package probe
 

@@ -20,7 +20,6 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/gateway/probe"
-	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/geo"
@@ -58,7 +57,7 @@ type gateway struct {
 	world    *world
 	region   geo.RegionID
 	registry *targets.Registry
-	proxy    *proxy.Proxy
+	pools    *upstream.Pools
 	machine  *health.Machine
 	handler  http.Handler
 	counts   map[probe.Outcome]int
@@ -99,7 +98,7 @@ func (w *world) close() {
 	close(w.end)
 	w.done.Wait()
 	for _, g := range w.gates {
-		g.proxy.Close()
+		g.pools.Close()
 	}
 	w.conns.Wait()
 }
@@ -129,24 +128,21 @@ func (w *world) document(regions []geo.RegionID) string {
 		"clients: [{name: payroll, keys: [{sha256: " + strings.Repeat("0a", 32) + "}], routes: [gpt-4o]}]\n"
 }
 
-type noCredentials struct{}
-
-func (noCredentials) Apply(_ *policy.Target, h http.Header) (uint64, error) {
-	h.Set("Api-Key", "our-own-key")
-	return 1, nil
+// ask probes with a credential that is always there.
+func (g *gateway) ask(ctx context.Context, t *policy.Target) probe.Result {
+	return g.pools.Probe(ctx, t, func(h http.Header) error {
+		h.Set("Api-Key", "our-own-key")
+		return nil
+	})
 }
-func (noCredentials) Rejected(*policy.Target) {}
 
 func (w *world) newGateway(ctx context.Context, region geo.RegionID) *gateway {
 	g := &gateway{world: w, region: region, registry: targets.New(region), machine: health.NewMachine(), counts: map[probe.Outcome]int{}}
-	g.proxy = proxy.New(proxy.Config{
-		Boundary: "eu", Region: region, Registry: g.registry, Credentials: noCredentials{},
-		Dialer: upstream.Dialer{Connect: w.connect}, UserAgent: "stampgate/test",
-	})
+	g.pools = upstream.New("eu", upstream.Dialer{Connect: w.connect})
 	g.registry.Advance(w.snapshot)
 	g.handler = health.NewHandler(health.Config{Machine: g.machine})
 	prober := probe.New(probe.Config{
-		Region: region, Registry: g.registry, Snapshot: func() *policy.Snapshot { return w.snapshot }, Ask: g.proxy.Probe,
+		Region: region, Registry: g.registry, Snapshot: func() *policy.Snapshot { return w.snapshot }, Ask: g.ask,
 		Draining: g.draining.Load, Count: func(o probe.Outcome) { g.counts[o]++ }, IdleAfter: targets.IdleAfter,
 	})
 	w.done.Go(func() { prober.Run(ctx) })

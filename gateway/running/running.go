@@ -3,8 +3,8 @@
 // outlive the grant, the route or the backend that it was opened with.
 //
 // It decides which calls end and why; what their clients are told is the
-// proxy's to say. It does no I/O, and no lock of it is held while anything else
-// is called. The gateway's wiring advances it, the api enters calls, the proxy
+// table of refusals to say. It does no I/O, and no lock of it is held while anything else
+// is called. The gateway's wiring advances it, serve enters calls, relay
 // says where each one is.
 package running
 
@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +52,12 @@ const LastWords = 500 * time.Millisecond
 // shards keep calls that begin and end at once out of each other's way.
 const shards = 32
 
+// A Client is the side that a call came from.
+type Client interface {
+	// SetWriteDeadline bounds the writes from now on. It does not block.
+	SetWriteDeadline(t time.Time) error
+}
+
 // A Set holds the calls that run. The zero Set is ready for use.
 type Set struct {
 	latest atomic.Pointer[policy.Snapshot] // that Advance was given
@@ -72,7 +77,7 @@ type part struct {
 type Call struct {
 	ctx    context.Context //nolint:containedctx // what the registry is for: it ends the call
 	end    context.CancelCauseFunc
-	client http.ResponseWriter // whose connection it is until left
+	client Client // whose connection it is until left
 	caller policy.Caller
 	route  string
 	target atomic.Pointer[policy.Target] // that is asked now; nil between attempts
@@ -87,8 +92,8 @@ type Call struct {
 
 // Enter notes a call that is about to be served. If a newer policy
 // that does not allow it is coming into force, it is ended from the start.
-func (s *Set) Enter(ctx context.Context, w http.ResponseWriter, caller policy.Caller, route string) *Call {
-	c := &Call{set: s, client: w, caller: caller, route: route}
+func (s *Set) Enter(ctx context.Context, client Client, caller policy.Caller, route string) *Call {
+	c := &Call{set: s, client: client, caller: caller, route: route}
 	c.ctx, c.end = context.WithCancelCause(ctx)
 	c.part = &s.parts[rand.Uint32()%shards] // it spreads, and guards nothing
 	c.part.mu.Lock()
@@ -160,7 +165,7 @@ func (c *Call) stop(why error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.left {
-		_ = http.NewResponseController(c.client).SetWriteDeadline(time.Now().Add(LastWords)) // in-memory writers of tests have none
+		_ = c.client.SetWriteDeadline(time.Now().Add(LastWords)) // in-memory writers of tests have none
 	}
 	return true
 }

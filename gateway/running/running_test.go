@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -67,7 +65,7 @@ func enter(t testing.TB, set *running.Set, s *policy.Snapshot) *running.Call {
 	if !ok {
 		t.Fatal("no client")
 	}
-	c := set.Enter(t.Context(), httptest.NewRecorder(), policy.Caller{Principal: client, Key: key()}, "chat")
+	c := set.Enter(t.Context(), &deadlines{}, policy.Caller{Principal: client, Key: key()}, "chat")
 	for target := range s.Targets() {
 		c.At(target)
 	}
@@ -167,11 +165,7 @@ func TestNoCallSlipsThroughAnAdvance(t *testing.T) {
 }
 
 // deadlines notes what is done to a client's connection.
-type deadlines struct {
-	http.ResponseWriter
-
-	set int
-}
+type deadlines struct{ set int }
 
 func (d *deadlines) SetWriteDeadline(time.Time) error { d.set++; return nil }
 
@@ -180,7 +174,7 @@ func TestNothingIsDoneToAConnectionAfterItsCall(t *testing.T) {
 	s := world{}.snapshot(t)
 	client, _ := s.ClientByKey(key(), now())
 	for _, leave := range []bool{false, true} {
-		d := &deadlines{ResponseWriter: httptest.NewRecorder()}
+		d := &deadlines{}
 		var set running.Set
 		c := set.Enter(t.Context(), d, policy.Caller{Principal: client, Key: key()}, "chat")
 		if leave {
@@ -203,7 +197,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 	var set running.Set
 	set.Advance(s, now())
-	w, ctx := httptest.NewRecorder(), b.Context()
+	w, ctx := &deadlines{}, b.Context()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -5,7 +5,7 @@
 // A gate is not a failure: it never counts against a target, it only says when
 // to come back. The package is pure: time and random draws are passed in, there
 // is no I/O, no clock and no lock. Package targets owns the gates and guards
-// them; the proxy uses ParseSignals.
+// them; relay uses ParseSignals.
 package throttle
 
 import "time"

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stampgate/stampgate/gateway/api"
+	"github.com/stampgate/stampgate/gateway/serve"
 )
 
 // documents are the README, the pages of infra and those beside the code, by path.
@@ -169,7 +169,7 @@ func TestInFrontKnowsTheBounds(t *testing.T) {
 		return string(m[1])
 	}
 	for _, want := range []string{
-		fmt.Sprintf("up to %d MiB", api.MaxBody>>20),
+		fmt.Sprintf("up to %d MiB", serve.MaxBody>>20),
 		"| under " + seconds(edge, "idleTimeout") + " s,",
 		"| within " + seconds(limits, "defaultHeadTimeout") + " s |",
 		"| within " + seconds(limits, "defaultBodyTimeout") + " s |",

@@ -1,6 +1,0 @@
-//go:build race
-
-package proxy_test
-
-// raceFactor is by how much the race detector slows the machine down.
-const raceFactor = 3

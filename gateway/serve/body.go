@@ -1,0 +1,134 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/stampgate/stampgate/gateway/bytebudget"
+	"github.com/stampgate/stampgate/gateway/message"
+	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/refusal"
+)
+
+const (
+	// MaxBody is the largest request that is taken, in bytes: one with several images
+	// in it.
+	MaxBody = 32 << 20
+	// requestCost is what a request costs beside its body and a held answer, in
+	// bytes: buffers and goroutines towards the client and a backend.
+	requestCost = 32 << 10
+	// sessionCost is what a session costs beside that: one message of each side is
+	// on its way, and the backend's first is looked at.
+	sessionCost = 96 << 10
+	// nameRoom is how much longer a body may become by the deployment's name, in
+	// bytes.
+	nameRoom = 1 << 10
+)
+
+// body reads the request's body, and scans it. A session has none.
+func (v *visit) body() error {
+	if v.match.Operation.WebSocket {
+		return nil
+	}
+	body, err := v.readBody()
+	if err != nil {
+		return err
+	}
+	v.bytesIn = len(body)
+	scan, err := operation.ScanBody(body)
+	if err != nil {
+		return err
+	}
+	v.call.Body, v.call.Scan = body, scan
+	v.call.Stream = operation.Streams(v.match.Operation, &scan)
+	v.call.Stateless = v.match.Operation.Stateless && !scan.Store.On
+	v.tokens = operation.Tokens(&scan, len(body))
+	return nil
+}
+
+// readBody reads the whole body, within its limits of size and time and the room
+// that is left for it.
+func (v *visit) readBody() ([]byte, error) {
+	if encoded(v.request.Header) {
+		return nil, &refusal.Error{Cause: refusal.EncodedBody, Param: "Content-Encoding"}
+	}
+	if !v.hold.TakeBody(requestCost) {
+		return nil, v.overloaded()
+	}
+	most := v.request.Length
+	if most > MaxBody {
+		return nil, operation.TooLarge(MaxBody)
+	}
+	if most < 0 { // in chunks
+		most = MaxBody
+	}
+	buf := bytebudget.NewBuffer(v.hold.TakeBody, int(most))
+	if err := v.fill(buf); err != nil {
+		return nil, err
+	}
+	body := buf.Bytes()
+	if v.match.Operation.ModelIn == operation.ModelInBody && !v.hold.TakeBody(int64(len(body)+nameRoom)) {
+		return nil, v.overloaded() // an attempt sends a copy with its deployment's name
+	}
+	return body, nil
+}
+
+// fill reads the body to its end.
+func (v *visit) fill(buf *bytebudget.Buffer) error {
+	for {
+		room := buf.Room()
+		if room == nil {
+			return v.overloaded()
+		}
+		n, err := v.request.Body.Read(room)
+		buf.Add(n)
+		switch {
+		case len(buf.Bytes()) > MaxBody:
+			return operation.TooLarge(MaxBody)
+		case err == io.EOF: //nolint:errorlint // a reader announces its end by itself
+			return nil
+		case err != nil:
+			return v.bodyError(err)
+		}
+	}
+}
+
+// bodyError names a failure to read the body. A connection that broke off is a
+// client that has gone.
+func (v *visit) bodyError(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refusal.New(refusal.BodyTimeout)
+	case v.ctx.Err() != nil, errors.Is(err, io.ErrUnexpectedEOF):
+		return context.Canceled
+	}
+	return refusal.New(refusal.BodyUnreadable)
+}
+
+// overloaded says which bound has refused room.
+func (v *visit) overloaded() error {
+	cause := v.hold.Refused()
+	v.Metrics.refused(string(cause))
+	if cause == bytebudget.OfClient {
+		return refusal.New(refusal.HeldByClient)
+	}
+	return refusal.New(refusal.HeldByProcess)
+}
+
+// encoded reports whether a Content-Encoding changes the body.
+func encoded(h message.Header) bool {
+	for _, f := range h {
+		if f.Name != "Content-Encoding" {
+			continue
+		}
+		for coding := range strings.SplitSeq(f.Value, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
+}
