@@ -2,10 +2,12 @@ package check_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,6 +171,43 @@ func TestTheReadmeNamesEachPackage(t *testing.T) {
 			if e.IsDir() && !strings.Contains(readme, "["+e.Name()+"]("+area+"/"+e.Name()+"/") {
 				t.Errorf("%s/%s is not named: where the house is laid out, link [%s] to a file of it", area, e.Name(), e.Name())
 			}
+		}
+	}
+}
+
+// What the README says of the global router are the sums of the page on health, and
+// those add up.
+func TestTheTimesOfTheGlobalRouterAddUp(t *testing.T) {
+	sums := regexp.MustCompile(`\| ([\d. +×]+) = \*\*(\d+ s)\*\*`).FindAllStringSubmatch(string(text(t, "gateway/health/README.md")), -1)
+	_, rest, _ := strings.Cut(string(text(t, "README.md")), "\n| to a stamp that fails under traffic ")
+	table, _, _ := strings.Cut("| "+rest, "\n\n")
+	said := regexp.MustCompile(`\| (\d+ s)( and one probe's timeout)?`).FindAllStringSubmatch(table, -1)
+	if len(sums) != 10 || len(said) != 12 {
+		t.Fatalf("%d sums and %d times were found", len(sums), len(said))
+	}
+	var told []string
+	for i, m := range said {
+		if m[2] == "" {
+			told = append(told, m[1])
+		} else if m[1] != said[i-8][1] { // of the stamp that fails under traffic
+			t.Errorf("%q is not that of a failed stamp, %s", m[0], said[i-8][1])
+		}
+	}
+	for i, m := range sums {
+		total := 0.0
+		for term := range strings.SplitSeq(m[1], "+") {
+			product := 1.0
+			for factor := range strings.SplitSeq(term, "×") {
+				n, err := strconv.ParseFloat(strings.TrimSpace(factor), 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				product *= n
+			}
+			total += product
+		}
+		if want := fmt.Sprintf("%.0f s", math.Ceil(total)); m[2] != want || told[i] != want {
+			t.Errorf("%s is %s; the page says %s, the README %s", m[1], want, m[2], told[i])
 		}
 	}
 }
