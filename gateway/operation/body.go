@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/operation/strictjson"
 	"github.com/stampgate/stampgate/gateway/refusal"
 )
@@ -77,10 +78,10 @@ type Body struct {
 
 // ScanBody reads a JSON request in one pass, without keeping or changing it. It
 // refuses (400) what two parsers could read differently. The error is an *refusal.Error.
-func ScanBody(body []byte) (Body, error) {
-	sc := scan{data: body}
+func ScanBody(text []byte) (Body, error) {
+	sc := scan{data: text}
 	var m strictjson.Member
-	w := strictjson.Begin(body, limits())
+	w := strictjson.Begin(text, limits())
 	for w.Next(&m) {
 		sc.take(m)
 		if sc.err != nil {
@@ -233,15 +234,13 @@ func (sc *scan) streamOptions(m strictjson.Member) {
 	}
 }
 
-// ReplaceModel appends to dst the body with its model replaced, everything else
-// byte for byte. b must come from ScanBody of the same body and have a model.
-func ReplaceModel(dst, body []byte, b *Body, deployment string) []byte {
+// EditModel is the edit that puts the deployment's name in the place of the model's,
+// everything else byte for byte. b must have a model.
+func EditModel(b *Body, deployment string) body.Edit {
 	if !b.Model.Present() {
-		panic("operation: ReplaceModel of a body without a model; the caller must have asked Route")
+		panic("operation: EditModel of a body without a model; the caller must have asked Route")
 	}
-	dst = append(dst, body[:b.Model.Start]...)
-	dst = strictjson.AppendString(dst, deployment)
-	return append(dst, body[b.Model.End:]...)
+	return body.Edit{Start: b.Model.Start, End: b.Model.End, Text: strictjson.AppendString(nil, deployment)}
 }
 
 // TooLarge is the answer to a body beyond the gateway's limit.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/refusal"
 )
 
@@ -377,21 +379,34 @@ func badValue(members map[string]json.RawMessage, param string) bool {
 	return !ok || raw[0] == '-' || n.Cmp(big.NewInt(limit)) > 0
 }
 
-// replaced checks that ReplaceModel changes the model and nothing else.
-func replaced(t interface{ Fatalf(string, ...any) }, body []byte, b *Body, members map[string]json.RawMessage) {
+// edited is the body with its model replaced.
+func edited(t interface{ Fatalf(string, ...any) }, text []byte, b *Body, deployment string) []byte {
+	r, length, err := body.Memory(text).Open(EditModel(b, deployment))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	out, err := io.ReadAll(r)
+	if err != nil || int64(len(out)) != length {
+		t.Fatalf("%d bytes, announced %d, %v", len(out), length, err)
+	}
+	return out
+}
+
+// replaced checks that EditModel changes the model and nothing else.
+func replaced(t interface{ Fatalf(string, ...any) }, text []byte, b *Body, members map[string]json.RawMessage) {
 	const deployment = "d\"\\\x01é-1"
-	out := ReplaceModel(nil, body, b, deployment)
+	out := edited(t, text, b, deployment)
 	after, ok := naive(out, maxDepth)
 	if !ok || len(after) != len(members) {
-		t.Fatalf("%q became %q", body, out)
+		t.Fatalf("%q became %q", text, out)
 	}
 	var model string
 	if err := json.Unmarshal(after["model"], &model); err != nil || model != deployment {
-		t.Fatalf("%q became %q", body, out)
+		t.Fatalf("%q became %q", text, out)
 	}
-	tail := len(body) - b.Model.End
-	if !bytes.Equal(out[:b.Model.Start], body[:b.Model.Start]) || !bytes.Equal(out[len(out)-tail:], body[b.Model.End:]) {
-		t.Fatalf("%q became %q", body, out)
+	tail := len(text) - b.Model.End
+	if !bytes.Equal(out[:b.Model.Start], text[:b.Model.Start]) || !bytes.Equal(out[len(out)-tail:], text[b.Model.End:]) {
+		t.Fatalf("%q became %q", text, out)
 	}
 }
 
@@ -510,31 +525,13 @@ func BenchmarkEncodingJSONValid(b *testing.B) {
 	}
 }
 
-func BenchmarkReplaceModel(b *testing.B) {
-	body := benchBody(16 << 10)
-	scan, err := ScanBody(body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	buf := make([]byte, 0, len(body)+64)
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = ReplaceModel(buf[:0], body, &scan, "gpt-4o-a")
-	}
-}
-
-// A request's body is scanned and its model replaced without a byte of garbage
-// beside the caller's own buffer.
+// A request's body is scanned without a byte of garbage.
 func TestScanningAllocatesNothing(t *testing.T) {
 	body := benchBody(4 << 10)
-	buf := make([]byte, 0, len(body)+64)
 	n := testing.AllocsPerRun(100, func() {
-		b, err := ScanBody(body)
-		if err != nil {
+		if _, err := ScanBody(body); err != nil {
 			t.Fatal(err)
 		}
-		buf = ReplaceModel(buf[:0], body, &b, "gpt-4o-a")
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)

@@ -1,8 +1,8 @@
 package relay
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/answer"
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/gateway/operation"
 	"github.com/stampgate/stampgate/gateway/targets"
@@ -40,6 +41,10 @@ func (a *attempt) run() targets.Outcome {
 		a.Err = err
 		return targets.Outcome{Kind: targets.IdentityRefused}
 	}
+	if err := a.attach(req); err != nil {
+		a.Err = errBody
+		return a.outcome(targets.LocalFault)
+	}
 	resp, err := a.relay.cfg.Pools.Send(req, a.ticket.Target, upstream.Limits{
 		Connect: a.ticket.Connect, Repeatable: a.call.Stateless && a.call.Route.RepeatAmbiguous,
 	})
@@ -54,13 +59,7 @@ func (a *attempt) run() targets.Outcome {
 // request builds the backend's request from parsed parts and allowed headers.
 func (a *attempt) request() (*http.Request, error) {
 	t, c := a.ticket.Target, a.call
-	body := c.Body
-	if c.Match.Operation.ModelIn == operation.ModelInBody {
-		body = operation.ReplaceModel(make([]byte, 0, len(body)+len(t.Deployment)), body, &c.Scan, t.Deployment)
-	}
-	// With a *bytes.Reader the transport sends head and body in one write, and
-	// can repeat a request of which nothing was written.
-	req, err := http.NewRequestWithContext(a.ctx, c.Match.Operation.Method, t.Key.Origin, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(a.ctx, c.Match.Operation.Method, t.Key.Origin, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +71,28 @@ func (a *attempt) request() (*http.Request, error) {
 		return nil, err
 	}
 	return req, nil
+}
+
+// attach gives the request its body, with the deployment's name where the model's
+// stood: the one edit that is made.
+func (a *attempt) attach(req *http.Request) error {
+	c := a.call
+	var edits []body.Edit
+	if c.Match.Operation.ModelIn == operation.ModelInBody {
+		edits = []body.Edit{operation.EditModel(&c.Scan, a.ticket.Target.Deployment)}
+	}
+	r, length, err := c.Body.Open(edits...)
+	if err != nil || length == 0 {
+		return err
+	}
+	req.Body, req.ContentLength = r, length
+	if c.Body.Repeatable() {
+		req.GetBody = func() (io.ReadCloser, error) {
+			r, _, err := c.Body.Open(edits...)
+			return r, err
+		}
+	}
+	return nil
 }
 
 func upstreamURL(m operation.Match, t *policy.Target) (path, rawPath, query string) {
@@ -97,6 +118,8 @@ func (a *attempt) judge(resp *http.Response) targets.Outcome {
 	kind, signals := answer.ByStatus(code, f, a.signals)
 	return a.refused(kind, signals, statusError(code))
 }
+
+var errBody = errors.New("the request's body cannot be read again")
 
 func succeeded(status int) bool { return status >= 200 && status < 300 }
 

@@ -51,6 +51,9 @@ func (x *Exchange) Started() time.Time { return x.start }
 // may follow.
 func (x *Exchange) Committed() bool { return x.committed }
 
+// Spent reports whether the body has gone to a backend and cannot be sent again.
+func (x *Exchange) Spent() bool { return x.call.Body != nil && x.call.Body.Spent() }
+
 // Settled reports whether the result is final, whatever the last attempt's outcome.
 func (x *Exchange) Settled() bool { return x.settled }
 

@@ -42,11 +42,13 @@ func (a *attempt) plain(resp *http.Response) targets.Outcome {
 		switch {
 		case err != nil && !ended(err):
 			return a.broken(err)
+		case !room && len(a.call.Transforms) > 0:
+			return a.broken(errNoRoom) // what cannot be held cannot be changed as a whole
 		case !room:
 			return a.overflow(resp, [2][]byte{whole.Bytes(), (*buf)[:n]}, ended(err))
 		case ended(err):
 			return a.complete(resp, whole.Bytes())
-		case len(whole.Bytes()) > wholeLimit:
+		case len(whole.Bytes()) > wholeLimit && len(a.call.Transforms) == 0:
 			return a.overflow(resp, [2][]byte{whole.Bytes()}, false)
 		}
 	}
@@ -66,6 +68,7 @@ func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 		return a.tooLate(kind, body)
 	}
 	a.credit(kind == targets.Success)
+	body = a.call.transformBody(resp.StatusCode, body)
 	a.commit(resp, int64(len(body)))
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)

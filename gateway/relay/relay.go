@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/gateway/operation"
@@ -86,7 +87,7 @@ type Call struct {
 	Context context.Context //nolint:containedctx // the request's own, as long as it is served
 	Request *message.Request
 	Match   operation.Match
-	Body    []byte         // as the client sent it, already scanned
+	Body    body.Source    // as the client sent it, already scanned; nil: a session
 	Scan    operation.Body // what the scan found
 	Route   *policy.CompiledRoute
 	// RequestID is what a backend is told as the request's id.
@@ -105,6 +106,8 @@ type Call struct {
 	ListTargets bool
 	// Hold bounds what is held of the answer; nil: without bounds.
 	Hold *bytebudget.Hold
+	// Transforms change the answer on its way, in this order.
+	Transforms []Transform
 	// Head, if set, adds the gateway's own fields to the head of an answer.
 	Head func(h message.Header, r *Result) message.Header
 }

@@ -55,6 +55,7 @@ type session struct {
 	patience        time.Duration             // for one write
 	budget          *bytebudget.Hold          // of the call
 	references      func() *policy.References // that the client's messages may have, now
+	transforms      []Transform
 }
 
 // A side is one of the two connections.
@@ -89,10 +90,10 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	ends := make(chan ending, 2)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		ends <- pump(work, s.client, s.backend, pumping{over: ctx, patience: s.patience, check: &checker{references: s.references, budget: s.budget}})
+		ends <- pump(work, s.client, s.backend, s.pumping(ctx, true))
 	})
 	wg.Go(func() {
-		ends <- pump(work, s.backend, s.client, pumping{over: ctx, patience: s.patience, first: s.held.first})
+		ends <- pump(work, s.backend, s.client, s.pumping(ctx, false))
 	})
 	wg.Go(func() { s.client.keepAlive(pinging, s.every) })
 	wg.Go(func() { s.backend.keepAlive(pinging, s.every) })
@@ -111,6 +112,20 @@ func (s *session) run(ctx context.Context, r *Result) targets.Kind { //nolint:co
 	wg.Wait()
 	r.BytesIn, r.BytesOut = s.backend.wrote.Load(), s.client.wrote.Load()
 	return s.outcome(e, r)
+}
+
+// pumping is how one direction of the session is relayed.
+func (s *session) pumping(over context.Context, fromClient bool) pumping {
+	p := pumping{over: over, patience: s.patience}
+	if fromClient {
+		p.check = &checker{references: s.references, budget: s.budget}
+	} else {
+		p.first = s.held.first
+	}
+	if len(s.transforms) > 0 {
+		p.change = func(message io.Reader) (io.Reader, error) { return s.transformMessage(fromClient, message) }
+	}
+	return p
 }
 
 // first waits for the session's end.
@@ -143,13 +158,15 @@ func (s *session) over(ctx context.Context) ending {
 	return ending{by: s.client, err: errClientLost}
 }
 
-// pumping is how one direction is relayed.
+// A pumping is how one direction is relayed.
 type pumping struct {
 	// over, once done, lets nothing more pass: a policy that has ended the session
 	// is in force from then on.
 	over  context.Context //nolint:containedctx // as long as the session
 	first <-chan opening  // of the first message, if it was read already
 	check *checker        // of each message before it passes; nil: of the backend's
+	// change, if set, returns what a message becomes.
+	change func(io.Reader) (io.Reader, error)
 
 	patience time.Duration // for one write
 }
@@ -189,6 +206,11 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 		message = counting{message, &from.moved}
 		if how.check != nil { // of either kind: a backend may read both
 			if message, err = how.check.hold(message); err != nil {
+				return ending{by: from, err: err}
+			}
+		}
+		if how.change != nil {
+			if message, err = how.change(message); err != nil {
 				return ending{by: from, err: err}
 			}
 		}

@@ -122,7 +122,7 @@ func (r *eventStream) begin() (targets.Outcome, bool) {
 	r.open = true
 	r.attempt.commit(r.resp, -1)
 	whole := len(r.held) - r.tail
-	err := r.attempt.write(r.held[:whole], true)
+	err := r.attempt.write(r.attempt.call.transformEvents(r.held[:whole]), true)
 	r.attempt.call.Hold.GiveAnswer()
 	r.held = slices.Clone(r.held[whole:])
 	if err != nil {
@@ -147,7 +147,7 @@ func (r *eventStream) pass(p []byte, whole int) (targets.Outcome, bool) {
 		r.held = nil
 		r.attempt.call.Hold.GiveAnswer()
 	}
-	if r.err == nil && len(out) > 0 {
+	if out = r.attempt.call.transformEvents(out); r.err == nil && len(out) > 0 {
 		r.err = r.attempt.write(out, true)
 	}
 	if r.err != nil {

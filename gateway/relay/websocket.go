@@ -141,6 +141,7 @@ func (a *attempt) session(backend *held) targets.Outcome {
 	}
 	s := newSession(client, backend, a.relay.cfg.KeepAlive)
 	s.references, s.budget, s.patience = a.call.RulesOfReferences, a.call.Hold, a.relay.cfg.WriteTimeout
+	s.transforms = a.call.Transforms
 	kind := s.run(a.call.Context, &a.Result)
 	if kind == targets.Success && backend.rejected {
 		kind = targets.Rejected

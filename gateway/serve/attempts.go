@@ -100,9 +100,9 @@ type exchange struct {
 }
 
 // ended reports whether no other attempt can follow: bytes have gone to the
-// client, the backend's answer is final, or the time or the client is gone.
+// client, the body cannot be sent again, the backend's answer is final, or the time or the client is gone.
 func (x exchange) ended(ctx context.Context, o targets.Outcome) bool {
-	return x.Committed() || o.Kind.Final() || ctx.Err() != nil ||
+	return x.Committed() || x.Spent() || o.Kind.Final() || ctx.Err() != nil ||
 		time.Since(x.Started()) >= x.call.Route.Total // the context may be told a moment later
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/gateway/operation"
@@ -33,47 +34,48 @@ func (v *visit) body() error {
 	if v.match.Operation.WebSocket {
 		return nil
 	}
-	body, err := v.readBody()
+	if err := v.readBody(); err != nil {
+		return err
+	}
+	v.bytesIn = len(v.text)
+	scan, err := operation.ScanBody(v.text)
 	if err != nil {
 		return err
 	}
-	v.bytesIn = len(body)
-	scan, err := operation.ScanBody(body)
-	if err != nil {
-		return err
-	}
-	v.call.Body, v.call.Scan = body, scan
+	v.call.Scan = scan
 	v.call.Stream = operation.Streams(v.match.Operation, &scan)
 	v.call.Stateless = v.match.Operation.Stateless && !scan.Store.On
-	v.tokens = operation.Tokens(&scan, len(body))
+	v.tokens = operation.Tokens(&scan, len(v.text))
 	return nil
 }
 
 // readBody reads the whole body, within its limits of size and time and the room
 // that is left for it.
-func (v *visit) readBody() ([]byte, error) {
+func (v *visit) readBody() error {
 	if encoded(v.request.Header) {
-		return nil, &refusal.Error{Cause: refusal.EncodedBody, Param: "Content-Encoding"}
+		return &refusal.Error{Cause: refusal.EncodedBody, Param: "Content-Encoding"}
 	}
 	if !v.hold.TakeBody(requestCost) {
-		return nil, v.overloaded()
+		return v.overloaded()
 	}
 	most := v.request.Length
 	if most > MaxBody {
-		return nil, operation.TooLarge(MaxBody)
+		return operation.TooLarge(MaxBody)
 	}
 	if most < 0 { // in chunks
 		most = MaxBody
 	}
 	buf := bytebudget.NewBuffer(v.hold.TakeBody, int(most))
 	if err := v.fill(buf); err != nil {
-		return nil, err
+		return err
 	}
-	body := buf.Bytes()
-	if v.match.Operation.ModelIn == operation.ModelInBody && !v.hold.TakeBody(int64(len(body)+nameRoom)) {
-		return nil, v.overloaded() // an attempt sends a copy with its deployment's name
+	v.text = buf.Bytes()
+	v.call.Body = body.Memory(v.text)
+	// An attempt sends a copy with its deployment's name, if the body is small.
+	if v.match.Operation.ModelIn == operation.ModelInBody && !v.hold.TakeBody(int64(min(len(v.text), body.CopiedUpTo)+nameRoom)) {
+		return v.overloaded()
 	}
-	return body, nil
+	return nil
 }
 
 // fill reads the body to its end.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	bodies "github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/gateway/operation"
@@ -158,7 +159,7 @@ func (r *rig) call(ctx context.Context, h http.Header, body string) *call {
 		r.t.Fatal("no route")
 	}
 	return &call{header: h, Admitted: serve.Admitted{Client: "payroll", Snapshot: r.snapshot, Call: relay.Call{
-		Context: ctx, Request: &message.Request{}, Match: match, Body: []byte(body), Scan: scan, Route: route, RequestID: "request-1",
+		Context: ctx, Request: &message.Request{}, Match: match, Body: bodies.Memory([]byte(body)), Scan: scan, Route: route, RequestID: "request-1",
 		Stateless: match.Operation.Stateless && !scan.Store.On, Stream: scan.Stream.On,
 		Head: func(h message.Header, res *relay.Result) message.Header {
 			return h.Add("X-Stampgate-Attempts", fmt.Sprint(res.Attempts))

@@ -46,7 +46,7 @@ func (v *visit) references() error {
 	if allowed.All() {
 		return nil
 	}
-	return operation.References(v.match.Operation, v.call.Body, &v.call.Scan, allowed.Allows)
+	return operation.References(v.match.Operation, v.text, &v.call.Scan, allowed.Allows)
 }
 
 // pin binds the request to the backend that owns the object which it names.

@@ -104,6 +104,7 @@ type visit struct {
 	hold     *bytebudget.Hold // nil until the caller is known
 	match    operation.Match  // set by operation
 	call     relay.Call       // set by body and route, read by all that follow
+	text     []byte           // of the body, to be looked at
 	tokens   int              // what a limit on tokens counts of the request; 0: unknown
 	backend  string           // set by pin
 	settle   func(*relay.Result)

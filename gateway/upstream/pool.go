@@ -103,6 +103,9 @@ func (u *Pools) Send(req *http.Request, t *policy.Target, limits Limits) (*http.
 			unwritten = unwrittenAtMost + 1
 		}
 		again = req.WithContext(ctx)
+		if spent, ok := req.Body.(interface{ Spent() bool }); ok && spent.Spent() {
+			return nil, &LostError{err} // the pool has taken of it what is gone
+		}
 		if req.GetBody == nil {
 			continue
 		}
