@@ -65,35 +65,77 @@ func (v *visit) readBody() error {
 	if most < 0 { // in chunks
 		most = MaxBody
 	}
-	buf := bytebudget.NewBuffer(v.hold.TakeBody, int(most))
-	if err := v.fill(buf); err != nil {
+	if v.Spool.Dir != "" {
+		most = min(most, v.Spool.Above)
+	}
+	taken := int64(0)
+	buf := bytebudget.NewBuffer(func(n int64) bool {
+		if !v.hold.TakeBody(n) {
+			return false
+		}
+		taken += n
+		return true
+	}, int(most))
+	whole, err := v.fill(buf)
+	if err != nil {
 		return err
+	}
+	if !whole {
+		defer v.hold.GiveBody(taken)
+		return v.spool(buf.Bytes())
 	}
 	v.text = buf.Bytes()
 	v.call.Body = body.Memory(v.text)
-	// An attempt sends a copy with its deployment's name, if the body is small.
+	return v.copies()
+}
+
+// copies takes room for the copy that an attempt sends of a small body, with its
+// deployment's name.
+func (v *visit) copies() error {
 	if v.match.Operation.ModelIn == operation.ModelInBody && !v.hold.TakeBody(int64(min(len(v.text), body.CopiedUpTo)+nameRoom)) {
 		return v.overloaded()
 	}
 	return nil
 }
 
-// fill reads the body to its end.
-func (v *visit) fill(buf *bytebudget.Buffer) error {
+// spool writes a large body to a file: what was read of it, and the rest.
+func (v *visit) spool(read []byte) error {
+	file, err := body.Spool(v.Spool.Dir, read, v.request.Body, MaxBody+1)
+	if errors.Is(err, body.ErrFolder) {
+		return &refusal.Error{Cause: refusal.LacksResources, Err: err}
+	}
+	if err != nil {
+		return v.bodyError(err)
+	}
+	v.leave = append(v.leave, func() { _ = file.Close() }) // it has no name: nothing is left
+	if file.Size() > MaxBody {
+		return operation.TooLarge(MaxBody)
+	}
+	if v.text, err = file.Bytes(); err != nil {
+		return &refusal.Error{Cause: refusal.LacksResources, Err: err}
+	}
+	v.call.Body = file
+	return v.copies()
+}
+
+// fill reads the body to its end, or to where a file takes over.
+func (v *visit) fill(buf *bytebudget.Buffer) (whole bool, err error) {
 	for {
 		room := buf.Room()
 		if room == nil {
-			return v.overloaded()
+			return false, v.overloaded()
 		}
 		n, err := v.request.Body.Read(room)
 		buf.Add(n)
 		switch {
 		case len(buf.Bytes()) > MaxBody:
-			return operation.TooLarge(MaxBody)
+			return false, operation.TooLarge(MaxBody)
 		case err == io.EOF: //nolint:errorlint // a reader announces its end by itself
-			return nil
+			return true, nil
 		case err != nil:
-			return v.bodyError(err)
+			return false, v.bodyError(err)
+		case v.Spool.Dir != "" && int64(len(buf.Bytes())) >= v.Spool.Above:
+			return false, nil
 		}
 	}
 }

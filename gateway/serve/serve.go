@@ -56,9 +56,16 @@ type Config struct {
 	// each client.
 	Budget   *bytebudget.Budget
 	Sessions *edge.Counter[string]
+	Spool    Spool
 	Seams    Seams
 	Metrics  *Metrics
 	Log      zerolog.Logger
+}
+
+// Spool is where large bodies are kept while they are served.
+type Spool struct {
+	Dir   string // on a disk; "": they are kept in memory
+	Above int64  // bytes: what is not larger stays in memory
 }
 
 // Seams are the stages that not every gateway has. Each may be nil.
