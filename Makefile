@@ -47,7 +47,7 @@ test: ## Run every test with the race detector
 	if [ "$$rest" != "$$all" ]; then run $$alone; fi
 
 .PHONY: check
-check: fmt vet fix lint imports infra-check test sdk-test vuln ## All that CI runs, cheapest first
+check: fmt vet fix lint imports deadcode infra-check test sdk-test vuln ## All that CI runs, cheapest first
 
 .PHONY: fmt
 fmt: ## Fail if a file is not formatted
@@ -69,6 +69,12 @@ lint: ## Run the linters that .golangci.yml names
 .PHONY: imports
 imports: ## Check who may import what, and the other rules of the repository
 	go test -count=1 ./infra/archtest
+
+.PHONY: deadcode
+deadcode: ## Fail if a function is there that no command reaches
+	@dead="$$($(TOOL) deadcode -filter '^github.com/stampgate/stampgate/(geo|gateway|controlplane|stamp|cmd|loadtest)' ./cmd/...)" || exit 1; \
+	dead="$$(grep -vf <(grep -v '^#' infra/tools/unreached.txt) <<<"$$dead")"; \
+	if [ -n "$$dead" ]; then printf 'no command reaches these; delete them, or say in infra/tools/unreached.txt why not:\n%s\n' "$$dead" >&2; exit 1; fi
 
 # What infra-check runs: the parts of infra that stand for Azure.
 INFRA_TESTS := ./infra/check ./infra/terraform/... ./infra/prometheus ./infra/systemd ./infra/image \

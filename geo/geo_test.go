@@ -1,11 +1,9 @@
 package geo
 
 import (
-	"cmp"
 	"encoding/csv"
 	"errors"
 	"io/fs"
-	"maps"
 	"math"
 	"os"
 	"slices"
@@ -13,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
 // corrected are the regions whose coordinates in Azure's data are not those of
@@ -110,12 +106,15 @@ func TestTrapsOfAzuresData(t *testing.T) {
 		}
 	}
 	paris := Region{Latitude: 48.8566, Longitude: 2.3522}
-	if r, _ := Lookup("francecentral"); Distance(r, paris) > 30 {
-		t.Errorf("francecentral is %.0f km from Paris", Distance(r, paris))
+	near := func(a, b Region) bool { // within some 50 km
+		return math.Abs(a.Latitude-b.Latitude) < 0.5 && math.Abs(a.Longitude-b.Longitude) < 0.6
+	}
+	if r, _ := Lookup("francecentral"); !near(r, paris) {
+		t.Errorf("francecentral is at %v, %v", r.Latitude, r.Longitude)
 	}
 	madrid := Region{Latitude: 40.4168, Longitude: -3.7038}
-	if r, _ := Lookup("spaincentral"); Distance(r, madrid) > 50 {
-		t.Errorf("spaincentral is %.0f km from Madrid", Distance(r, madrid))
+	if r, _ := Lookup("spaincentral"); !near(r, madrid) {
+		t.Errorf("spaincentral is at %v, %v", r.Latitude, r.Longitude)
 	}
 }
 
@@ -136,9 +135,6 @@ func TestTableIsSound(t *testing.T) {
 		}
 		if strings.ReplaceAll(strings.ToLower(r.Display), " ", "") != string(r.ID) {
 			t.Errorf("%s is displayed as %q", r.ID, r.Display)
-		}
-		if got, ok := LookupDisplay(" " + strings.ToUpper(r.Display)); !ok || got != r {
-			t.Errorf("LookupDisplay(%q) = %v, %v", r.Display, got, ok)
 		}
 		if got, ok := Lookup(r.ID); !ok || got != r {
 			t.Errorf("Lookup(%s) = %v, %v", r.ID, got, ok)
@@ -180,74 +176,6 @@ func TestDataZonesBelongToTheCaller(t *testing.T) {
 	if !slices.Contains(eu, "NO") || !slices.Contains(eu, "CH") {
 		t.Error("the EU Data Boundary has Norway and Switzerland in it, which are not in the EU")
 	}
-}
-
-func TestDistanceMatchesTheMap(t *testing.T) {
-	for _, c := range []struct {
-		a, b RegionID
-		km   float64 // measured on a map
-	}{
-		{"westeurope", "uksouth", 420},
-		{"swedencentral", "westeurope", 1_180},
-		{"eastus2", "westus3", 3_090},
-		{"eastasia", "southeastasia", 2_580},
-		{"japaneast", "westus2", 7_800}, // across the date line
-	} {
-		a, _ := Lookup(c.a)
-		b, _ := Lookup(c.b)
-		if got := Distance(a, b); math.Abs(got-c.km) > c.km/20 {
-			t.Errorf("%s to %s = %.0f km, want about %.0f", c.a, c.b, got, c.km)
-		}
-	}
-	if d := Distance(Region{Latitude: 0}, Region{Latitude: 0, Longitude: 180}); math.Abs(d-math.Pi*earthRadiusKm) > 1e-6 {
-		t.Errorf("to the other side of the earth: %v", d)
-	}
-}
-
-func TestDistanceIsAMetric(t *testing.T) {
-	all := slices.Collect(Regions())
-	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := rapid.SampledFrom(all).Draw(t, "a"), rapid.SampledFrom(all).Draw(t, "b"), rapid.SampledFrom(all).Draw(t, "c")
-		if Distance(a, a) != 0 {
-			t.Fatalf("%s is away from itself", a.ID)
-		}
-		if math.Abs(Distance(a, b)-Distance(b, a)) > 1e-9 {
-			t.Fatalf("%s and %s: there and back differ", a.ID, b.ID)
-		}
-		if Distance(a, c) > Distance(a, b)+Distance(b, c)+1e-6 {
-			t.Fatalf("a way round is shorter: %s %s %s", a.ID, b.ID, c.ID)
-		}
-	})
-}
-
-func TestNearestOrdersWithoutLosingAny(t *testing.T) {
-	got := Nearest("swedencentral", []RegionID{"eastus2", "site-b", "westeurope", "norwayeast", "site-a", "swedencentral"})
-	want := []RegionID{"swedencentral", "norwayeast", "westeurope", "eastus2", "site-b", "site-a"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	in := []RegionID{"westeurope", "eastus2"}
-	if got := Nearest("my-site", in); !slices.Equal(got, in) {
-		t.Errorf("from a place without coordinates the order stays: %v", got)
-	}
-	ids := slices.Sorted(maps.Keys(regions().byID))
-	rapid.Check(t, func(t *rapid.T) {
-		from := rapid.SampledFrom(ids).Draw(t, "from")
-		in := rapid.SliceOfN(rapid.SampledFrom(ids), 0, 12).Draw(t, "in")
-		before := slices.Clone(in)
-		out := Nearest(from, in)
-		if !slices.Equal(in, before) {
-			t.Fatal("the argument was changed")
-		}
-		if !slices.Equal(slices.Sorted(slices.Values(in)), slices.Sorted(slices.Values(out))) {
-			t.Fatalf("%v became %v", in, out)
-		}
-		here, _ := Lookup(from)
-		away := func(id RegionID) float64 { r, _ := Lookup(id); return Distance(here, r) }
-		if !slices.IsSortedFunc(out, func(a, b RegionID) int { return cmp.Compare(away(a), away(b)) }) {
-			t.Fatalf("from %s: %v", from, out)
-		}
-	})
 }
 
 func BenchmarkLookup(b *testing.B) {

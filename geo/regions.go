@@ -3,7 +3,6 @@ package geo
 import (
 	"iter"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -21,7 +20,6 @@ type Region struct {
 type regionIndex struct {
 	ordered   []Region
 	byID      map[RegionID]Region
-	byDisplay map[string]Region    // in small letters
 	countries map[string][]Country // of each geography, in the order of the regions
 }
 
@@ -33,12 +31,10 @@ var regions = sync.OnceValue(func() regionIndex {
 	index := regionIndex{
 		ordered:   regionTable(),
 		byID:      make(map[RegionID]Region),
-		byDisplay: make(map[string]Region),
 		countries: make(map[string][]Country),
 	}
 	for _, r := range index.ordered {
 		index.byID[r.ID] = r
-		index.byDisplay[strings.ToLower(r.Display)] = r
 		if in := index.countries[r.Geography]; !slices.Contains(in, r.Country) {
 			index.countries[r.Geography] = append(in, r.Country)
 		}
@@ -49,13 +45,6 @@ var regions = sync.OnceValue(func() regionIndex {
 // Lookup returns the region of that name.
 func Lookup(id RegionID) (Region, bool) {
 	r, ok := regions().byID[id]
-	return r, ok
-}
-
-// LookupDisplay returns the region that a backend's x-ms-region header names,
-// such as "Sweden Central". Case and surrounding space do not matter.
-func LookupDisplay(name string) (Region, bool) {
-	r, ok := regions().byDisplay[strings.ToLower(strings.TrimSpace(name))]
 	return r, ok
 }
 

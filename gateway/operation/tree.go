@@ -72,16 +72,3 @@ func buildIndex() *index {
 
 //nolint:gochecknoglobals // never changes once built: the table is a constant that Go cannot write as one
 var theIndex = sync.OnceValue(buildIndex)
-
-// Names returns the names of the operations that are served, for metrics.
-func Names() []string {
-	var names []string
-	seen := make(map[string]bool)
-	for _, op := range theIndex().rows {
-		if op.Served && !seen[op.Name] {
-			seen[op.Name] = true
-			names = append(names, op.Name)
-		}
-	}
-	return names
-}

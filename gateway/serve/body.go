@@ -130,7 +130,7 @@ func (v *visit) fill(buf *bytebudget.Buffer) (whole bool, err error) {
 		switch {
 		case len(buf.Bytes()) > MaxBody:
 			return false, operation.TooLarge(MaxBody)
-		case err == io.EOF: //nolint:errorlint // a reader announces its end by itself
+		case err == io.EOF: // a reader announces its end by itself
 			return true, nil
 		case err != nil:
 			return false, v.bodyError(err)

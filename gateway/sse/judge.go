@@ -43,7 +43,6 @@ func (s *Scanner) judge() {
 		}
 		s.decide(Failed)
 	case malformed:
-		s.malformed = true
 		s.decide(Malformed)
 	}
 }

@@ -25,15 +25,14 @@ type Scanner struct {
 	borrowed bool   // data aliases what was fed, or line
 	buf      []byte // what data is copied to
 
-	events    int
-	verdict   Verdict
-	failure   []byte
-	model     []byte
-	choices   int          // that are expected of a chat; 0: unknown
-	finished  map[int]bool // the choices that said why they ended
-	ended     bool
-	malformed bool
-	err       error
+	events   int
+	verdict  Verdict
+	failure  []byte
+	model    []byte
+	choices  int          // that are expected of a chat; 0: unknown
+	finished map[int]bool // the choices that said why they ended
+	ended    bool
+	err      error
 }
 
 // maxEventName is enough for every name that means something here.
@@ -230,10 +229,6 @@ func (s *Scanner) Model() []byte { return s.model }
 // InEvent reports whether fields of an event that has not ended have come, so
 // that nothing may be put between. Comments are no fields.
 func (s *Scanner) InEvent() bool { return s.hasData || len(s.event) > 0 || len(s.line) > 0 }
-
-// Malformed reports whether an event has come whose data cannot be what this
-// form sends.
-func (s *Scanner) Malformed() bool { return s.malformed }
 
 // Events returns how many events with data have ended.
 func (s *Scanner) Events() int { return s.events }

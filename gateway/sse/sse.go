@@ -54,15 +54,3 @@ const (
 	// Malformed: an event came before anything meaningful that cannot be read.
 	Malformed
 )
-
-// FirstEvents judges the opening of a stream that is in memory. The payload is
-// the data of the error event, if Failed.
-func FirstEvents(form Form, opening []byte) (v Verdict, payload []byte) {
-	s := NewScanner(form)
-	// An event beyond the limit comes after the verdict.
-	_, _ = s.Feed(opening)
-	if s.Verdict() != Failed {
-		return s.Verdict(), nil
-	}
-	return Failed, s.Error()
-}

@@ -25,13 +25,13 @@ func typed(name, rest string) string {
 
 // facts are all that a scanner says about a stream.
 type facts struct {
-	Verdict          Verdict
-	Error            string
-	Ended, Malformed bool
-	Events           int
-	Partial          bool
-	Whole            int // bytes in whole events
-	TooLarge         bool
+	Verdict  Verdict
+	Error    string
+	Ended    bool
+	Events   int
+	Partial  bool
+	Whole    int // bytes in whole events
+	TooLarge bool
 }
 
 // scan feeds the stream in chunks of the given sizes, the rest in one.
@@ -55,7 +55,7 @@ func scan(form Form, stream []byte, sizes ...int) facts {
 		feed(min(n, len(stream)-at))
 	}
 	feed(len(stream) - at)
-	f.Verdict, f.Error, f.Ended, f.Malformed = s.Verdict(), string(s.Error()), s.Ended(), s.Malformed()
+	f.Verdict, f.Error, f.Ended = s.Verdict(), string(s.Error()), s.Ended()
 	f.Events, f.Partial = s.Events(), s.Partial()
 	return f
 }
@@ -91,16 +91,16 @@ func TestVerdicts(t *testing.T) {
 		{"64 kB of comments are enough", Chat, filler(5000) + errorChunk, facts{Verdict: Good, Error: data(errorChunk), Ended: true, Events: 1}},
 		{"64 events are enough", Chat, strings.Repeat(filterChunk, 64) + errorChunk, facts{Verdict: Good, Error: data(errorChunk), Ended: true, Events: 65}},
 		{"63 events are not", Chat, strings.Repeat("data: {}\n\n", 63) + errorChunk, facts{Verdict: Failed, Error: data(errorChunk), Ended: true, Events: 64}},
-		{"not JSON", Chat, "data: <html>\n\n", facts{Verdict: Malformed, Malformed: true, Events: 1}},
-		{"half a chunk", Chat, "data: {\"choices\":[\n\n", facts{Verdict: Malformed, Malformed: true, Events: 1}},
-		{"empty data", Chat, "data:\n\n", facts{Verdict: Malformed, Malformed: true, Events: 1}},
-		{"malformed on the way", Chat, textChunk + "data: {\"choices\":[\n\n", facts{Verdict: Good, Malformed: true, Events: 2}},
+		{"not JSON", Chat, "data: <html>\n\n", facts{Verdict: Malformed, Events: 1}},
+		{"half a chunk", Chat, "data: {\"choices\":[\n\n", facts{Verdict: Malformed, Events: 1}},
+		{"empty data", Chat, "data:\n\n", facts{Verdict: Malformed, Events: 1}},
+		{"malformed on the way", Chat, textChunk + "data: {\"choices\":[\n\n", facts{Verdict: Good, Events: 2}},
 		{"half of a surrogate pair is content", Chat, `data: {"choices":[{"delta":{"content":"\ud83d"}}]}` + "\n\n", facts{Verdict: Good, Events: 1}},
 		{"a stream cut off", Chat, textChunk + "data: {\"cho", facts{Verdict: Good, Events: 1, Partial: true, Whole: len(textChunk)}},
 		{"a missing blank line", Chat, "data: [DONE]\n", facts{Partial: true}},
 		{"other fields are nothing", Chat, "id: 7\nretry: 10\nwhat\ndata: [DONE]\n\n", facts{Verdict: Good, Ended: true, Events: 1}},
 		{"no space after the colon", Chat, "data:[DONE]\n\n", facts{Verdict: Good, Ended: true, Events: 1}},
-		{"two spaces are one too many", Chat, textChunk + "data:  [DONE]\n\n", facts{Verdict: Good, Malformed: true, Events: 2}},
+		{"two spaces are one too many", Chat, textChunk + "data:  [DONE]\n\n", facts{Verdict: Good, Events: 2}},
 		{"data in two lines", Chat, "data: {\"error\":\ndata: {}}\n\n", facts{Verdict: Failed, Error: "{\"error\":\n{}}", Ended: true, Events: 1}},
 		{"a byte order mark", Chat, "\xef\xbb\xbf" + errorChunk, facts{Verdict: Failed, Error: data(errorChunk), Ended: true, Events: 1}},
 		{"a mark later is none", Chat, textChunk + "\xef\xbb\xbf" + errorChunk, facts{Verdict: Good, Events: 1}},
@@ -139,9 +139,6 @@ func TestVerdicts(t *testing.T) {
 			}
 			if got := scan(tt.form, stream, ones...); got != want {
 				t.Errorf("byte by byte:\n got %+v\nwant %+v", got, want)
-			}
-			if v, payload := FirstEvents(tt.form, stream); v != want.Verdict || (v == Failed) != (payload != nil) {
-				t.Errorf("FirstEvents: %d, %q", v, payload)
 			}
 		})
 	}
@@ -272,7 +269,7 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Errorf("one event over the limit in one piece: %+v", got)
 	}
 	fits := []byte("event: response.completed\ndata: {\"type\":\"response.completed\",\"x\":\"" + strings.Repeat("x", MaxEvent-100) + "\"}\n\n")
-	if got := scan(Responses, fits); got.TooLarge || !got.Ended || got.Malformed || got.Whole != len(fits) {
+	if got := scan(Responses, fits); got.TooLarge || !got.Ended || got.Whole != len(fits) {
 		t.Errorf("one event under the limit: %+v", got)
 	}
 }

@@ -119,7 +119,7 @@ func TestQuitDumpsAndGoesOn(t *testing.T) {
 			t.Errorf("/health/vm answers %d after SIGQUIT while %s", code, name)
 		}
 	}
-	await(t, "the dump is whole", func() bool { return bytes.Contains(p.said(), []byte("gateway/proxy.(*Proxy).Serve")) })
+	await(t, "the dump is whole", func() bool { return bytes.Contains(p.said(), []byte("gateway/serve.(*Pipeline).Serve")) })
 	said := p.said()
 	for what, secret := range map[string]string{
 		"the client's key": s.Key, "a backend's key": "key-of-swedencentral-ptu", "the gossip key": "AAECAwQFBgcICQoLDA0ODxAR",

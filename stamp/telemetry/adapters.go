@@ -1,13 +1,10 @@
 package telemetry
 
 import (
-	"context"
 	"log"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/zap"
@@ -81,30 +78,6 @@ func splitLevel(line string) (zerolog.Level, string) {
 	default:
 		return zerolog.WarnLevel, line
 	}
-}
-
-// Slog returns a slog logger that writes through ours.
-func Slog(to zerolog.Logger) *slog.Logger {
-	return slog.New(slogHandler{zerolog.NewSlogHandler(to)})
-}
-
-// slogHandler drops the record's own time: ours is added by the logger.
-type slogHandler struct{ slog.Handler }
-
-// WithAttrs implements slog.Handler.
-func (h slogHandler) WithAttrs(as []slog.Attr) slog.Handler {
-	return slogHandler{h.Handler.WithAttrs(as)}
-}
-
-// WithGroup implements slog.Handler.
-func (h slogHandler) WithGroup(name string) slog.Handler {
-	return slogHandler{h.Handler.WithGroup(name)}
-}
-
-// Handle implements slog.Handler.
-func (h slogHandler) Handle(ctx context.Context, r slog.Record) error {
-	r.Time = time.Time{}
-	return h.Handler.Handle(ctx, r)
 }
 
 // Zap returns a zap logger that writes through ours; etcd wants one. Strings

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	stdlog "log"
-	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -86,7 +85,6 @@ func TestForeignLinesRespectTheLevel(t *testing.T) {
 	log := telemetry.NewLogger(&buf, zerolog.WarnLevel, "")
 	telemetry.StdLog(log).Print("[DEBUG] memberlist: x")
 	telemetry.Zap(log).Info("x")
-	telemetry.Slog(log).Info("x")
 	if buf.Len() != 0 {
 		t.Errorf("wrote %s", buf.String())
 	}
@@ -189,16 +187,6 @@ func TestZapFieldsBecomeOurs(t *testing.T) {
 	got := lines(t, &buf)[0]
 	if got["level"] != "error" || got["message"] != "retrying" || got["attempt"] != 3.0 ||
 		got["logger"] != "etcd" || got["zap_message"] != "theirs" || got["service"] != "control" {
-		t.Errorf("got %v", got)
-	}
-}
-
-func TestSlogWritesTheTimeOnce(t *testing.T) {
-	var buf bytes.Buffer
-	telemetry.Slog(telemetry.NewLogger(&buf, zerolog.DebugLevel, "x")).
-		With("a", 1).Warn("hello", slog.Group("g", slog.String("b", "c")))
-	got := lines(t, &buf)[0] // fails on a key that stands twice
-	if got["level"] != "warn" || got["a"] != 1.0 || got["g.b"] != "c" || got["message"] != "hello" {
 		t.Errorf("got %v", got)
 	}
 }
