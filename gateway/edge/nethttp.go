@@ -67,6 +67,9 @@ func (c *client) Begin(status int, h message.Header) {
 	values := make([]string, 0, len(h))
 	for _, f := range h {
 		if old := header[f.Name]; old != nil {
+			if f.Name == "Connection" && slices.Contains(old, f.Value) {
+				continue // it ends for two reasons
+			}
 			header[f.Name] = append(slices.Clip(old), f.Value)
 			continue
 		}

@@ -99,7 +99,7 @@ func upstreamURL(m operation.Match, t *policy.Target) (path, rawPath, query stri
 	escaped, query := operation.UpstreamPath(m, t.Deployment)
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
-		panic("proxy: operation.UpstreamPath built a path that cannot be unescaped: " + err.Error())
+		panic("relay: operation.UpstreamPath built a path that cannot be unescaped: " + err.Error())
 	}
 	return path, escaped, query
 }

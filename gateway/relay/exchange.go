@@ -123,8 +123,8 @@ func (x *Exchange) Refuse(e *refusal.Error) {
 	_ = x.write(sse.ErrorFrame(x.call.Match.Operation.ErrorForm, told.Code, told.Message), true) // the connection ends anyway
 }
 
-// Cut returns why the call is being ended from outside: by a new policy, or because
-// the gateway stops. Neither is the client's doing.
+// Cut returns why the call is being ended from outside: by a new policy, which is
+// noted for the log, or because the gateway stops. Neither is the client's doing.
 func (x *Exchange) Cut() (refusal.Cause, bool) {
 	if why := x.revoked(); why != nil {
 		x.Err = why
