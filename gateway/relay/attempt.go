@@ -169,22 +169,27 @@ func (a *attempt) commit(resp *http.Response, length int64) {
 	if a.early.take() {
 		return
 	}
-	h := toClient(make(message.Header, 0, headFields), resp.Header)
+	head := a.relay.heads.Get().(*message.Header)
+	h := toClient((*head)[:0], resp.Header)
 	if length >= 0 {
 		h = h.Add("Content-Length", strconv.FormatInt(length, 10))
 	}
-	a.beginAnswer(resp.StatusCode, h)
+	*head = a.beginAnswer(resp.StatusCode, h)
+	clear(*head)
+	a.relay.heads.Put(head)
 }
 
 // headFields is how many fields the head of an answer has as a rule.
 const headFields = 24
 
-// beginAnswer begins the client's answer, with the gateway's own fields.
-func (x *Exchange) beginAnswer(status int, h message.Header) {
+// beginAnswer begins the client's answer, with the gateway's own fields, and returns
+// all of them: nobody keeps the list.
+func (x *Exchange) beginAnswer(status int, h message.Header) message.Header {
 	if x.call.Head != nil {
 		h = x.call.Head(h, &x.Result)
 	}
 	x.client.Begin(status, h)
+	return h
 }
 
 // credit tells that a good answer has begun. Only a success is to the target's

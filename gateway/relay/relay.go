@@ -58,6 +58,7 @@ type Relay struct {
 	cfg     Config
 	names   names
 	buffers sync.Pool // of *[]byte, each readSize long
+	heads   sync.Pool // of *message.Header, for the head of an answer
 }
 
 const (
@@ -79,7 +80,11 @@ func New(cfg Config) *Relay {
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = defaultWriteTimeout
 	}
-	return &Relay{cfg: cfg, buffers: sync.Pool{New: func() any { return new(make([]byte, readSize)) }}}
+	return &Relay{
+		cfg:     cfg,
+		buffers: sync.Pool{New: func() any { return new(make([]byte, readSize)) }},
+		heads:   sync.Pool{New: func() any { return new(make(message.Header, 0, headFields)) }},
+	}
 }
 
 // A Call is an admitted request.
