@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,8 +16,9 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/gateway/admin"
+	"github.com/stampgate/stampgate/stamp/certificate"
 	"github.com/stampgate/stampgate/stamp/membership"
-	"github.com/stampgate/stampgate/stamp/secret"
 )
 
 // A ConfigError is a fault of the configuration or of a file that it names, as
@@ -50,7 +50,7 @@ func (c Config) checkCertificate() error {
 	if c.TLS.CertFile == "" {
 		return nil
 	}
-	if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+	if _, err := certificate.Load(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
 		return fmt.Errorf("tls: %w", err)
 	}
 	return nil
@@ -60,24 +60,8 @@ func (c Config) checkAdmin() error {
 	if c.Admin == nil {
 		return nil
 	}
-	_, err := readToken(c.Admin.TokenFile)
+	_, err := admin.ReadToken(c.Admin.TokenFile)
 	return err
-}
-
-// readToken reads the admin token; without a file there is none.
-func readToken(file string) (secret.Secret, error) {
-	if file == "" {
-		return secret.Secret{}, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return secret.Secret{}, fmt.Errorf("admin.tokenFile: %w", err)
-	}
-	token := secret.New(strings.TrimSpace(string(text)))
-	if token.IsZero() {
-		return secret.Secret{}, fmt.Errorf("admin.tokenFile: %s is empty", file)
-	}
-	return token, nil
 }
 
 // checkPolicy compiles a policy file, within the residency that the

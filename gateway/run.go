@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -83,6 +84,8 @@ func (g *gateway) startParts(work context.Context, parts *errgroup.Group) {
 	}
 }
 
+func isClosed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed) }
+
 // served drops the errors that every stop has.
 func served(err error) error {
 	if errors.Is(err, http.ErrServerClosed) || isClosed(err) {
@@ -137,7 +140,7 @@ func (g *gateway) drain(stop context.CancelFunc) {
 	}
 	err := lifecycle.Drain(hurry, lifecycle.Steps{
 		Unready: func() {
-			g.draining.Store(true)
+			g.drains.Stop()
 			g.machine.Drain()
 			g.notify(lifecycle.NotifyStopping)
 		},
@@ -196,4 +199,47 @@ func (g *gateway) notify(how func() error) {
 	if err := how(); err != nil {
 		g.log.Warn().Err(err).Msg("the service manager was not told")
 	}
+}
+
+// takeOrders puts orders in force. A drain shows at once.
+func (g *gateway) takeOrders(all []store.Order) {
+	g.drains.Take(all)
+	g.evaluate(time.Now())
+}
+
+// isDraining reports whether this gateway takes no new work, by signal or order.
+func (g *gateway) isDraining() bool { return g.drains.Gateway() }
+
+// evaluate takes one look at the gateway's health, and says so once when requests
+// are served from now on: /health/ready agrees by then.
+func (g *gateway) evaluate(now time.Time) {
+	before := g.machine.Summary()
+	g.watch.Look(now)
+	after := g.machine.Summary()
+	if before.Ready != after.Ready || before.Stamp != after.Stamp || before.Draining != after.Draining {
+		g.follower.Touch() // presence tells it
+	}
+	if g.listening.Load() && after.Ready.Good() {
+		g.ready.Do(g.announceReady)
+	}
+}
+
+func (g *gateway) announceReady() {
+	a := g.addresses()
+	g.log.Info().Str("url", a.URL).Str("admin_url", a.AdminURL).Str("gossip", a.Gossip).Msg("ready")
+	g.notify(lifecycle.NotifyReady)
+	if g.opt.Ready != nil {
+		g.opt.Ready(a)
+	}
+}
+
+// addresses adds what is known only once gossip listens.
+func (g *gateway) addresses() Addresses {
+	a := g.address
+	if g.gossip != nil {
+		if local := g.gossip.members.LocalAddr(); local.IsValid() {
+			a.Gossip = local.String()
+		}
+	}
+	return a
 }

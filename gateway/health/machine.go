@@ -1,13 +1,14 @@
 package health
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // A Machine turns evaluations into damped answers. Evaluate and Drain may be
@@ -32,7 +33,7 @@ type Machine struct {
 type routeState struct {
 	damper
 	required bool
-	left     Availability
+	left     targets.Availability
 }
 
 // published is what readers see. It never changes.
@@ -63,7 +64,7 @@ type RouteSummary struct {
 	Name         string
 	Required     bool
 	Status       Status
-	Availability Availability
+	Availability targets.Availability
 }
 
 // NewMachine returns a machine that says fail until its first evaluation.
@@ -74,21 +75,6 @@ func NewMachine() *Machine {
 	}
 	m.publish()
 	return m
-}
-
-// Run evaluates at once and then every Period until ctx ends. observe is called
-// by this goroutine only.
-func (m *Machine) Run(ctx context.Context, observe func(now time.Time) Inputs) {
-	tick := time.NewTicker(Period)
-	defer tick.Stop()
-	for {
-		m.Evaluate(observe(time.Now()))
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // Evaluate takes one look. It is a pure step of the machine: the time comes

@@ -226,13 +226,3 @@ func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable
 	}
 	return "idle, " + ago, false
 }
-
-// addReach adds what probes know to what a request would find.
-func (e *Explanation) addReach(text string, _ bool) {
-	switch {
-	case e.Reason == "":
-		e.Reason = text
-	case text != "":
-		e.Reason += "; " + text
-	}
-}
