@@ -140,7 +140,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 					names = append(names, sub.Name())
 				}
 			}
-			return usage("%s what? One of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+			return usage("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
 		}
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			return usage("unknown command %q for %q, did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))

@@ -42,7 +42,7 @@ type Member struct {
 
 // detailAnswer builds the operator's document. The status is the one that
 // everyone gets.
-func detailAnswer(p *published, stamp bool, code int, d Detail) *answer {
+func detailAnswer(p *view, stamp bool, code int, d Detail) *answer {
 	s := p.summary
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	doc := document{

@@ -169,7 +169,7 @@ func (st *state) halfOpenSince(now time.Time) (int64, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	ask := func(b *breaker.Breaker) {
-		if state, until, _ := b.Speaks(now); state == breaker.HalfOpen {
+		if state, until, _ := b.Effective(now); state == breaker.HalfOpen {
 			since = max(since, st.since(until))
 		}
 	}

@@ -100,7 +100,7 @@ func (st *state) status(now time.Time, at int64) Status {
 	s.Excluded = st.unproven.Load() || at < st.outUntil.Load()
 	s.Missing, s.Retired, s.Forbidden = st.says(now, missing), st.says(now, retirement), st.says(now, forbidden)
 	var until time.Time
-	s.Breaker, until, s.ByClient = st.health.Speaks(now)
+	s.Breaker, until, s.ByClient = st.health.Effective(now)
 	if s.Breaker == breaker.Open {
 		s.BreakerFor = Milliseconds(until.Sub(now))
 	}
@@ -208,11 +208,11 @@ func (st *state) alone(now time.Time, why reason) reason {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if state, _, _ := st.health.Speaks(now); state == breaker.Open {
+	if state, _, _ := st.health.Effective(now); state == breaker.Open {
 		return ejected
 	}
 	for _, x := range st.exclusions {
-		if state, _, _ := x.breaker.Speaks(now); x.aspect != forbidden && state == breaker.Open {
+		if state, _, _ := x.breaker.Effective(now); x.aspect != forbidden && state == breaker.Open {
 			return reasonOf(x.aspect)
 		}
 	}
