@@ -32,8 +32,8 @@ func (r *Registry) Explain(now time.Time, req Request) []Explanation {
 	type place struct{ tier, target int }
 	listed := make(map[place]bool)
 	all := []Explanation{}
-	order := 0
-	for at := range s.order {
+	order, way := 0, s.order()
+	for at, ok := way.next(); ok; at, ok = way.next() {
 		if at.mayWait {
 			continue
 		}

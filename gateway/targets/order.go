@@ -13,44 +13,88 @@ type step struct {
 	mayWait bool
 }
 
-// order yields the steps of the request's next attempt, best first: each walk goes
-// through all tiers. Next takes the first target on this way that admits the
-// request, Explain lists them all; nothing else knows the order.
+// An order is the way of a request's next attempt, step by step, best first. Next
+// takes the first target on it that admits the request, Explain lists them all;
+// nothing else knows the order.
+type order struct {
+	selection *Selection
+	cost      occasion
+	walk      int // the one under way
+	tier      int // the next to look at
+}
+
+// A walk goes through all tiers that the request may use.
+type walk struct {
+	when  occasion // it is made
+	worst pick.Class
+	leave bool // the tiers that failed the request
+	// mayWait: see step; no tier is looked at.
+	mayWait bool
+}
+
+// An occasion is what the request has cost so far, as bits.
+type occasion uint8
+
+const (
+	costNothing  occasion = 1 << iota
+	costWork              // one backend at least
+	lastAttempt           // and one more is all that it may cost
+	everyAttempt = costNothing | costWork | lastAttempt
+)
+
+// order begins the way of the next attempt.
+func (s *Selection) order() order {
+	o := order{selection: s, cost: costNothing}
+	switch {
+	case s.costly == 0:
+	case s.costly == maxAttempts(s.req.Route)-1:
+		o.cost = costWork | lastAttempt
+	default:
+		o.cost = costWork
+	}
+	return o
+}
+
+// next returns the next step; false: there is none.
 //
 // A request that has cost one backend work already first looks everywhere, the
 // passive tiers too, for a target that did not just fail: with every target of the
 // own region failing, its second attempt is then the last, and the retry budget
 // lasts until the breakers have opened. Its last attempt leaves the tiers that
 // failed it. Where such a target is there but takes no more scouts, it waits.
-func (s *Selection) order(yield func(step) bool) {
-	if s.costly > 0 {
-		last := s.costly == maxAttempts(s.req.Route)-1
-		if last && !s.walk(near, s.tiers, yield) || !s.walk(near, 0, yield) || !yield(step{mayWait: true}) {
-			return
-		}
+func (o *order) next() (step, bool) {
+	walks := [...]walk{
+		{when: lastAttempt, worst: near, leave: true},
+		{when: costWork, worst: near},
+		{when: costWork, mayWait: true},
+		{when: everyAttempt, worst: suspect},
+		{when: everyAttempt, worst: onTrial},
+		{when: costNothing, mayWait: true},
+		{when: everyAttempt, worst: full},
+		{when: everyAttempt, worst: ramping},
+		{when: everyAttempt, worst: doubted},
+		{when: everyAttempt, worst: altered},
 	}
-	for _, worst := range [...]pick.Class{suspect, onTrial, full, ramping, doubted, altered} {
-		if worst == full && s.costly == 0 && !yield(step{mayWait: true}) {
-			return
-		}
-		if !s.walk(worst, 0, yield) {
-			return
-		}
-	}
-}
-
-// walk yields a step for each tier that the request may use, but those whose bit is
-// set in skip, and reports whether to go on.
-func (s *Selection) walk(worst pick.Class, skip uint64, yield func(step) bool) bool {
-	for i := range s.plan.tiers {
-		if skip&tierBit(i) != 0 || s.plan.tiers[i].passive && !s.passiveAllowed() {
+	s := o.selection
+	for ; o.walk < len(walks); o.walk, o.tier = o.walk+1, 0 {
+		w := walks[o.walk]
+		if w.when&o.cost == 0 {
 			continue
 		}
-		if !yield(step{tier: i, worst: worst}) {
-			return false
+		if w.mayWait {
+			o.walk++
+			return step{mayWait: true}, true
+		}
+		for o.tier < len(s.plan.tiers) {
+			i := o.tier
+			o.tier++
+			if w.leave && s.tiers&tierBit(i) != 0 || s.plan.tiers[i].passive && !s.passiveAllowed() {
+				continue
+			}
+			return step{tier: i, worst: w.worst}, true
 		}
 	}
-	return true
+	return step{}, false
 }
 
 // tierBit is the tier's bit; the policy has at most 64 tiers, and one more would

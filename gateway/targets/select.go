@@ -125,7 +125,8 @@ func (s *Selection) look(now time.Time) {
 // find takes the first target of the order that admits the request. Where the
 // request may wait for room at one, it does not go on to what is worse.
 func (s *Selection) find(rng *rand.Rand) (Ticket, bool) {
-	for at := range s.order {
+	way := s.order()
+	for at, ok := way.next(); ok; at, ok = way.next() {
 		if at.mayWait {
 			if s.crowded() {
 				return Ticket{}, false
