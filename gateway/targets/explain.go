@@ -88,6 +88,7 @@ func (s *Selection) explain(i, j, order int, class pick.Class) Explanation {
 func (s *Selection) lateness(t *tier, j int, class pick.Class) (string, time.Duration) {
 	st := t.states[j]
 	switch class {
+	case clean, unfit:
 	case near:
 		return "near a limit: spared by some requests", 0
 	case suspect, onTrial:

@@ -20,7 +20,7 @@ func TestExitCodes(t *testing.T) {
 		{"done", []string{"work", "--file", "x"}, nil, command.Done},
 		{"failed at run time", []string{"work", "--file", "x"}, broken, command.Failed},
 		{"a configuration that cannot be used", []string{"work", "--file", "x"}, command.Unusable(broken), command.Usage},
-		{"no such command", []string{"wrok"}, nil, command.Usage},
+		{"no such command", []string{"play"}, nil, command.Usage},
 		{"no such flag", []string{"work", "--fiel", "x"}, nil, command.Usage},
 		{"a flag is missing", []string{"work"}, nil, command.Usage},
 		{"too many arguments", []string{"work", "--file", "x", "y"}, nil, command.Usage},
