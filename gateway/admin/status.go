@@ -80,6 +80,22 @@ func (a *Admin) Status() Status {
 	return out
 }
 
+// Presence is what the control plane is told of this gateway, which listens there.
+func (a *Admin) Presence(url, adminURL string) store.Presence {
+	s := a.cfg.Follower.State()
+	p := store.Presence{
+		Gateway: a.cfg.Name, Region: a.cfg.Region, Version: telemetry.Version(),
+		AppliedSerial: s.AppliedSerial, AppliedDigest: s.AppliedDigest,
+		RefusedSerial: s.RefusedSerial, RefusedReason: s.RefusedReason, Unkept: s.Unkept,
+		Health: a.cfg.Machine.Summary().Ready.String(), Draining: a.cfg.Draining(), Started: a.cfg.Started.UTC(),
+		URL: url, AdminURL: adminURL,
+	}
+	if s.SeenSerial > s.AppliedSerial {
+		p.HighestSerial = s.SeenSerial
+	}
+	return p
+}
+
 func problems(list []credential.Problem) []CredentialStatus {
 	out := make([]CredentialStatus, 0, len(list))
 	for _, p := range list {
