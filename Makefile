@@ -28,7 +28,7 @@ help: ## Show the targets
 .PHONY: build
 build: ## Build the commands into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -o bin/ $(addprefix ./cmd/,$(COMMANDS))
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/ $(addprefix ./cmd/,$(COMMANDS))
 
 .PHONY: dev
 dev: build ## Start the whole stack on this machine (ARGS go to stampctl dev)

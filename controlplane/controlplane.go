@@ -25,6 +25,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/certificate"
 	"github.com/stampgate/stampgate/stamp/secret"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
@@ -82,21 +83,12 @@ func (p *process) prepare(ctx context.Context) (err error) {
 	if p.cfg.TLS.CertFile == "" {
 		return nil
 	}
-	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(p.cfg.TLS.CertFile, p.cfg.TLS.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
-		}
-		return &pair, nil
-	}
-	if _, err := load(); err != nil {
-		return err
+	pair, err := certificate.Load(p.cfg.TLS.CertFile, p.cfg.TLS.KeyFile)
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
 	}
 	p.listener = tls.NewListener(p.listener, &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-		// Read for every connection, so that a renewed certificate needs no
-		// restart. Operators are few.
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load() },
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: pair.ForServer,
 	})
 	return nil
 }

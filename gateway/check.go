@@ -1,24 +1,22 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/store"
+	"github.com/stampgate/stampgate/gateway/admin"
+	"github.com/stampgate/stampgate/gateway/follow"
+	"github.com/stampgate/stampgate/stamp/certificate"
 	"github.com/stampgate/stampgate/stamp/membership"
-	"github.com/stampgate/stampgate/stamp/secret"
 )
 
 // A ConfigError is a fault of the configuration or of a file that it names, as
@@ -50,7 +48,7 @@ func (c Config) checkCertificate() error {
 	if c.TLS.CertFile == "" {
 		return nil
 	}
-	if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+	if _, err := certificate.Load(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
 		return fmt.Errorf("tls: %w", err)
 	}
 	return nil
@@ -60,24 +58,8 @@ func (c Config) checkAdmin() error {
 	if c.Admin == nil {
 		return nil
 	}
-	_, err := readToken(c.Admin.TokenFile)
+	_, err := admin.ReadToken(c.Admin.TokenFile)
 	return err
-}
-
-// readToken reads the admin token; without a file there is none.
-func readToken(file string) (secret.Secret, error) {
-	if file == "" {
-		return secret.Secret{}, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return secret.Secret{}, fmt.Errorf("admin.tokenFile: %w", err)
-	}
-	token := secret.New(strings.TrimSpace(string(text)))
-	if token.IsZero() {
-		return secret.Secret{}, fmt.Errorf("admin.tokenFile: %s is empty", file)
-	}
-	return token, nil
 }
 
 // checkPolicy compiles a policy file, within the residency that the
@@ -87,7 +69,10 @@ func (c Config) checkPolicy() error {
 		if err := c.storeConfig().Check(); err != nil {
 			return fmt.Errorf("policy.etcd: %w", err)
 		}
-		return checkFolder(c.Policy.CacheDir)
+		if err := follow.CheckFolder(c.Policy.CacheDir); err != nil {
+			return fmt.Errorf("policy.cacheDir: %w", err)
+		}
+		return nil
 	}
 	source, err := os.ReadFile(c.Policy.File)
 	if err != nil {
@@ -106,35 +91,6 @@ func (c Config) checkPolicy() error {
 func (c Config) storeConfig() store.Config {
 	e := c.Policy.Etcd
 	return store.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}
-}
-
-// checkFolder tries to write into a folder, or into the one in which it would
-// be made. That the disk is full or broken is no fault of the configuration: a
-// gateway serves without it.
-func checkFolder(dir string) error {
-	at := dir
-	for {
-		info, err := os.Stat(at)
-		if err == nil && !info.IsDir() {
-			return fmt.Errorf("policy.cacheDir: %s is no folder", at)
-		}
-		if err == nil {
-			break
-		}
-		up := filepath.Dir(at)
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || up == at {
-			return fmt.Errorf("policy.cacheDir: %w", err)
-		}
-		at = up
-	}
-	f, err := os.CreateTemp(at, ".check-*")
-	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(f.Name()))
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("policy.cacheDir: this process may not write in %s: after a restart without etcd there would be no policy", at)
-	}
-	return nil
 }
 
 func (c Config) checkGossip() error {

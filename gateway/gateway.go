@@ -9,14 +9,12 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,21 +25,19 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
-	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/admin"
 	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/credential"
 	"github.com/stampgate/stampgate/gateway/descriptor"
-	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/memory"
+	"github.com/stampgate/stampgate/gateway/orders"
 	"github.com/stampgate/stampgate/gateway/probe"
-	"github.com/stampgate/stampgate/gateway/relay"
 	"github.com/stampgate/stampgate/gateway/running"
-	"github.com/stampgate/stampgate/gateway/serve"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
-	"github.com/stampgate/stampgate/stamp/secret"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
@@ -77,7 +73,10 @@ type gateway struct {
 	credentials *credential.Set
 	pools       *upstream.Pools
 	follower    *follow.Follower
+	drains      *orders.Drains
 	machine     *health.Machine
+	watch       *health.Watch
+	operators   *admin.Admin
 	budget      *bytebudget.Budget
 	prober      *probe.Prober
 	inflight    lifecycle.Inflight
@@ -86,15 +85,11 @@ type gateway struct {
 	store       *store.Store // nil when the policy comes from a file
 	gossip      *gossip      // nil without gossip
 
-	token    secret.Secret // of the admin listener
-	started  time.Time
-	address  Addresses
-	draining atomic.Bool // by signal
-	// listening: the policy of before was read and the listeners are open.
+	started time.Time
+	address Addresses
+	// listening: the last good policy was read, and the listeners are open.
 	listening atomic.Bool
-	ordered   atomic.Pointer[orders]
-	routes    routesSeen
-	ready     sync.Once
+	ready     sync.Once // has been said
 
 	descriptors     descriptor.Plan
 	public, admin   *http.Server
@@ -111,7 +106,7 @@ func Run(ctx context.Context, cfg Config, opt Options) error {
 	if err := cfg.Check(); err != nil {
 		return err
 	}
-	cfg.Limits = cfg.Limits.withDefaults(memoryLimit())
+	cfg.Limits = cfg.Limits.withDefaults(memory.Limit())
 	g := &gateway{cfg: cfg, opt: opt, started: time.Now()}
 	g.log = opt.Log.With().Str("gateway", cfg.Name).Str("boundary", string(cfg.Boundary)).Str("region", string(cfg.Region)).Logger()
 	var stack lifecycle.Stack
@@ -134,10 +129,10 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 		}
 	}
 	g.registry = targets.New(g.cfg.Region)
+	g.drains = orders.New(g.cfg.Name, g.cfg.Region, g.registry)
 	g.machine = health.NewMachine()
 	g.budget = bytebudget.New(int64(g.cfg.Limits.Held), int64(g.cfg.Limits.HeldPerClient))
 	g.credentials = credential.New(credential.Config{Log: g.log})
-	g.ordered.Store(&orders{})
 	g.descriptors = descriptor.PlanFor(descriptor.Limit())
 	// Read now: where it cannot be read later, for want of a descriptor, no
 	// certificate is trusted for the rest of the process's life.
@@ -152,11 +147,14 @@ func (g *gateway) build(stack *lifecycle.Stack) error {
 	if err := g.buildGossip(); err != nil {
 		return err
 	}
+	if err := g.buildOperators(); err != nil {
+		return err
+	}
 	return g.listen(stack)
 }
 
 func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
-	fc := follow.Config{Local: g.cfg.local(), Advance: g.advance, Ordered: g.takeOrders, Log: g.log}
+	fc := follow.Config{Local: g.cfg.local(), Prepare: g.prepare, Ordered: g.takeOrders, Log: g.log}
 	if g.cfg.Policy.Etcd != nil {
 		keys, err := trustedKeys(g.cfg.Policy.TrustedKeys)
 		if err != nil {
@@ -177,8 +175,56 @@ func (g *gateway) buildFollower(stack *lifecycle.Stack) error {
 		stack.Push("etcd client", func(context.Context) error { return g.store.Close() })
 	}
 	g.follower = follow.New(fc)
+	g.watch = health.NewWatch(health.WatchConfig{
+		Machine: g.machine, Registry: g.registry, Region: g.cfg.Region, Snapshot: g.follower.Snapshot,
+		CredentialsUsable: g.credentials.Reaches, Draining: g.drains.Gateway, RegionDrained: g.drains.Region,
+	})
 	g.prober = g.newProber()
-	g.countChanges()
+	return nil
+}
+
+// newProber keeps health truthful without traffic, and counts what it costs.
+func (g *gateway) newProber() *probe.Prober {
+	probes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stampgate_probes_total", Help: "Probes of idle backends that ended, by outcome.",
+	}, []string{"outcome"})
+	for _, o := range probe.Outcomes() {
+		probes.WithLabelValues(string(o)) // so that each shows before it happens
+	}
+	g.metrics.MustRegister(probes)
+	return probe.New(probe.Config{
+		Region: g.cfg.Region, Registry: g.registry, Snapshot: g.follower.Snapshot, Ask: g.probe,
+		Draining: g.drains.Gateway, Count: func(o probe.Outcome) { probes.WithLabelValues(string(o)).Inc() },
+		IdleAfter: targets.IdleAfter,
+	})
+}
+
+// buildOperators makes what operators are shown, and has changes of targets told:
+// counted, logged and, as they may be a new gate or an open breaker, told to the
+// stamp at once.
+func (g *gateway) buildOperators() error {
+	ac := admin.Config{
+		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Zone: g.cfg.Zone, Name: g.cfg.Name, Started: g.started,
+		Registry: g.registry, Follower: g.follower, Credentials: g.credentials, Machine: g.machine, Metrics: g.metrics,
+		InFlight: g.inflight.Count, Draining: g.drains.Gateway,
+	}
+	if g.cfg.Admin != nil {
+		var err error
+		if ac.Token, err = admin.ReadToken(g.cfg.Admin.TokenFile); err != nil {
+			return err
+		}
+	}
+	if g.store != nil {
+		ac.SourceProblems = g.store.Problems
+	}
+	wake := func() {}
+	if g.gossip != nil {
+		ac.Gossip = g.gossip.members.Status
+		ac.Members = func() *health.Gossip { return g.gossip.detail(g.ownReport()) }
+		wake = g.gossip.wake
+	}
+	g.operators = admin.New(ac)
+	admin.CountChanges(g.registry, g.metrics, g.log, wake)
 	return nil
 }
 
@@ -194,15 +240,36 @@ func trustedKeys(texts []string) ([]signing.PublicKey, error) {
 	return keys, nil
 }
 
-// advance prepares the parts for a snapshot that requests are about to see. What
-// the snapshot does not allow ends first of all.
-func (g *gateway) advance(s *policy.Snapshot) {
+// prepare readies every part for a snapshot that is about to be in force. The one
+// swap that requests see is the follower's: up to then nothing is taken from those of
+// the snapshot before, and from then on those of the new one find all that they need.
+// What survives the swap lives outside it, by name: the state of targets, credentials,
+// connections.
+//
+// Two parts do not wait for the swap. Calls that the snapshot does not allow end
+// before it, so that none slips in between, and a revocation waits for no file that
+// Prepare may read. Pools of connections are made when a request first
+// needs one, so that it has nothing to prepare, only to drop.
+func (g *gateway) prepare(s *policy.Snapshot) (retire func()) {
 	g.tellEnded(g.running.Advance(s, time.Now()))
-	g.registry.Advance(s)
-	g.credentials.Advance(s)
-	g.pools.Advance(s)
+	retireTargets := g.registry.Prepare(s)
+	retireCredentials := g.credentials.Prepare(s)
 	if _, ok := s.Stamp(g.cfg.Region); !ok {
 		g.log.Warn().Uint64("serial", s.Serial()).Msg("the policy has no stamp for this gateway's region: nothing is served here, and /health/stamp fails; correct region in the configuration, or the policy")
+	}
+	return func() {
+		retireTargets()
+		retireCredentials()
+		g.pools.Advance(s)
+	}
+}
+
+// tellEnded logs how many calls were ended because the policy no longer allows them,
+// if any were.
+func (g *gateway) tellEnded(n running.Count) {
+	if n != (running.Count{}) {
+		g.log.Info().Int("backend_gone", n.Target).Int("client_gone", n.Client).Int("route_gone", n.Route).
+			Msg("calls ended that the policy no longer allows")
 	}
 }
 
@@ -215,121 +282,5 @@ func (g *gateway) probe(ctx context.Context, t *policy.Target) probe.Result {
 		h.Set("User-Agent", userAgent())
 		_, err := g.credentials.Apply(t, h)
 		return err
-	})
-}
-
-// publicHandler is what the public listener serves: health, and the pipeline.
-func (g *gateway) publicHandler() http.Handler {
-	limits := g.cfg.Limits
-	pipeline := serve.New(serve.Config{
-		Boundary: g.cfg.Boundary, Region: g.cfg.Region, Name: g.cfg.Name,
-		Snapshot: g.follower.Snapshot, Auth: auth.Authenticator{Own: g.cfg.Boundary}, Registry: g.registry,
-		Relay: relay.New(relay.Config{
-			Pools: g.pools, Credentials: g.credentials, UserAgent: userAgent(), WriteTimeout: time.Duration(limits.WriteTimeout),
-		}),
-		Rejected: g.credentials.Rejected,
-		Inflight: &g.inflight, Running: &g.running, Draining: g.isDraining, FrontDoorID: g.cfg.FrontDoor.IDs,
-		Metrics: serve.NewMetrics(g.metrics), Log: g.log, WriteTimeout: time.Duration(limits.WriteTimeout),
-		Budget: g.budget, Sessions: edge.NewCounter[string](limits.SessionsPerClient),
-	})
-	requests := edge.Handler(pipeline.Serve, time.Duration(limits.BodyTimeout))
-	healthy := edge.WithoutBodies(health.NewHandler(health.Config{Machine: g.machine, Authorized: g.authorized, Detail: g.detail}))
-	// Two ways in, and no redirect: SDKs drop their credential on the way.
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/health/") {
-			healthy.ServeHTTP(w, r)
-			return
-		}
-		requests.ServeHTTP(w, r)
-	})
-}
-
-// listen opens the listeners, so that a port in use fails the start.
-func (g *gateway) listen(stack *lifecycle.Stack) error {
-	base, cut := context.WithCancelCause(context.Background())
-	g.cutStreams = cut
-	stack.Push("streams", func(context.Context) error { cut(lifecycle.ErrDraining); return nil })
-	l, err := listenOn(stack, "listen", g.cfg.Listen)
-	if err != nil {
-		return err
-	}
-	g.publicL = g.bounded(l)
-	g.public = edge.NewServer(g.sheds(g.publicHandler()), g.cfg.Limits.timeouts(), g.cfg.HTTP2)
-	g.public.ErrorLog = telemetry.StdLog(g.log)
-	g.public.ConnContext = marked(g.public.ConnContext)
-	g.public.BaseContext = func(net.Listener) context.Context { return base }
-	scheme := "http://"
-	if g.cfg.TLS.CertFile != "" {
-		scheme = "https://"
-		cert, err := newCertificate(g.cfg.TLS.CertFile, g.cfg.TLS.KeyFile)
-		if err != nil {
-			return fmt.Errorf("tls: %w", err)
-		}
-		g.public.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
-	}
-	g.address.URL = scheme + g.publicL.Addr().String()
-	return g.listenAdmin(stack)
-}
-
-func (g *gateway) listenAdmin(stack *lifecycle.Stack) error {
-	if g.cfg.Admin == nil {
-		return nil
-	}
-	var err error
-	if g.token, err = readToken(g.cfg.Admin.TokenFile); err != nil {
-		return err
-	}
-	l, err := listenOn(stack, "admin.listen", g.cfg.Admin.Listen)
-	if err != nil {
-		return err
-	}
-	l = descriptor.NewListener(l, descriptor.NewSlots(g.descriptors.Admin), g.descriptors.Admin)
-	g.adminL = edge.Listen(l, edge.Limits{
-		Total:  adminConnections,
-		Unsent: int64(g.cfg.Limits.UnsentPerConnection), Write: time.Duration(g.cfg.Limits.WriteTimeout),
-	})
-	g.admin = edge.NewServer(edge.WithoutBodies(g.adminHandler()), g.cfg.Limits.timeouts(), false)
-	g.admin.ErrorLog = telemetry.StdLog(g.log)
-	g.address.AdminURL = "http://" + g.adminL.Addr().String()
-	return nil
-}
-
-func listenOn(stack *lifecycle.Stack, field, address string) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", field, err)
-	}
-	stack.Push(field, func(context.Context) error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
-	return l, nil
-}
-
-// marked has a connection's requests say whether it is one beyond those that there
-// are descriptors for.
-func marked(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
-	return func(ctx context.Context, c net.Conn) context.Context { return descriptor.ConnContext(next(ctx, c), c) }
-}
-
-// sheds answers what comes on a connection beyond those that there are descriptors
-// for: health checks, and nothing else. Either way the connection ends, to make
-// room.
-func (g *gateway) sheds(next http.Handler) http.Handler {
-	overloaded := edge.Handler(serve.Overloaded, time.Duration(g.cfg.Limits.BodyTimeout))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !descriptor.Extra(r.Context()) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Connection", "close")
-		if strings.HasPrefix(r.URL.Path, "/health/") {
-			next.ServeHTTP(w, r)
-			return
-		}
-		overloaded.ServeHTTP(w, r)
 	})
 }

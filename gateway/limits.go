@@ -1,20 +1,11 @@
 package gateway
 
 import (
-	"errors"
-	"fmt"
-	"math"
-	"os"
-	"path/filepath"
-	"runtime/debug"
-	"strconv"
-	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/edge"
+	"github.com/stampgate/stampgate/gateway/memory"
 	"github.com/stampgate/stampgate/gateway/serve"
 )
 
@@ -23,9 +14,9 @@ type Limits struct {
 	Connections          int             `yaml:"connections,omitempty"`          // of clients; default 16384, fewer with little memory
 	ConnectionsPerSource int             `yaml:"connectionsPerSource,omitempty"` // IPv6 by /64; default a quarter of connections
 	SessionsPerClient    int             `yaml:"sessionsPerClient,omitempty"`    // WebSockets; default 1000
-	Held                 Bytes           `yaml:"held,omitempty"`                 // bodies and unsent answers; default 512 MiB, or a quarter of the memory limit if that is less
-	HeldPerClient        Bytes           `yaml:"heldPerClient,omitempty"`        // default half of held
-	UnsentPerConnection  Bytes           `yaml:"unsentPerConnection,omitempty"`  // of answers; default 1 MiB
+	Held                 memory.Size     `yaml:"held,omitempty"`                 // bodies and unsent answers; default 512 MiB, or a quarter of the memory limit if that is less
+	HeldPerClient        memory.Size     `yaml:"heldPerClient,omitempty"`        // default half of held
+	UnsentPerConnection  memory.Size     `yaml:"unsentPerConnection,omitempty"`  // of answers; default 1 MiB
 	HeadTimeout          policy.Duration `yaml:"headTimeout,omitempty"`          // for the head of a request, TLS included; default 10 s
 	BodyTimeout          policy.Duration `yaml:"bodyTimeout,omitempty"`          // for its body; default 60 s
 	WriteTimeout         policy.Duration `yaml:"writeTimeout,omitempty"`         // for a client to take one piece of its answer; default 60 s
@@ -52,17 +43,17 @@ const (
 
 // withDefaults fills in what is zero, for a process that may use so many bytes of
 // memory; 0: nobody says.
-func (l Limits) withDefaults(memory int64) Limits {
+func (l Limits) withDefaults(most int64) Limits {
 	connections, held := defaultConnections, int64(defaultHeld)
-	if memory > 0 {
+	if most > 0 {
 		// A quarter of the memory each. Collecting garbage takes about as much again.
-		connections = min(connections, max(64, int(memory/4/connectionCost)))
-		held = min(held, max(2*leastHeld, memory/4))
+		connections = min(connections, max(64, int(most/4/connectionCost)))
+		held = min(held, max(2*leastHeld, most/4))
 	}
 	fill(&l.Connections, connections)
 	fill(&l.ConnectionsPerSource, max(1, l.Connections/4))
 	fill(&l.SessionsPerClient, defaultSessionsPerClient)
-	fill(&l.Held, Bytes(held))
+	fill(&l.Held, memory.Size(held))
 	fill(&l.HeldPerClient, l.Held/2)
 	fill(&l.UnsentPerConnection, defaultUnsent)
 	fill(&l.HeadTimeout, policy.Duration(defaultHeadTimeout))
@@ -109,7 +100,7 @@ func (l Limits) validate(fault func(path, format string, args ...any)) {
 		if l.HeldPerClient == 0 {
 			path = "limits.held"
 		}
-		fault(path, "is too little for the largest request: a client needs %v", Bytes(leastHeld))
+		fault(path, "is too little for the largest request: a client needs %v", memory.Size(leastHeld))
 	}
 }
 
@@ -130,83 +121,4 @@ func (l Limits) connectionsFor(descriptors int) (total, perSource int) {
 // timeouts are what the limits give a client's connection.
 func (l Limits) timeouts() edge.Timeouts {
 	return edge.Timeouts{Head: time.Duration(l.HeadTimeout), Body: time.Duration(l.BodyTimeout), Write: time.Duration(l.WriteTimeout)}
-}
-
-// Bytes is a size; in YAML a number of bytes, or one with KiB, MiB or GiB.
-type Bytes int64
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (b *Bytes) UnmarshalYAML(n *yaml.Node) error {
-	var text string
-	if err := n.Decode(&text); err != nil {
-		return fmt.Errorf("line %d: is not a size: %w", n.Line, err)
-	}
-	number, unit := text, int64(1)
-	for name, size := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if rest, ok := strings.CutSuffix(text, name); ok {
-			number, unit = strings.TrimSpace(rest), size
-		}
-	}
-	value, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || value <= 0 || value > math.MaxInt64/unit {
-		return fmt.Errorf("line %d: is not a size: want a whole number of bytes above 0, or one with KiB, MiB or GiB", n.Line)
-	}
-	*b = Bytes(value * unit)
-	return nil
-}
-
-// MarshalYAML implements yaml.Marshaler.
-func (b Bytes) MarshalYAML() (any, error) { return b.String(), nil }
-
-// String returns the size in the form that UnmarshalYAML reads.
-func (b Bytes) String() string {
-	switch {
-	case b != 0 && b%(1<<30) == 0:
-		return fmt.Sprintf("%dGiB", b>>30)
-	case b != 0 && b%(1<<20) == 0:
-		return fmt.Sprintf("%dMiB", b>>20)
-	case b != 0 && b%(1<<10) == 0:
-		return fmt.Sprintf("%dKiB", b>>10)
-	}
-	return strconv.FormatInt(int64(b), 10)
-}
-
-// IsZero implements yaml.IsZeroer: no size is given.
-func (b Bytes) IsZero() bool { return b == 0 }
-
-// memoryLimit is how many bytes of memory this process may use: the less of
-// GOMEMLIMIT and of its control group's; 0 if neither says.
-func memoryLimit() int64 {
-	limit := debug.SetMemoryLimit(-1) // reads it
-	if n, err := groupLimit("/proc/self/cgroup", "/sys/fs/cgroup"); err == nil {
-		limit = min(limit, n)
-	}
-	if limit == math.MaxInt64 {
-		return 0
-	}
-	return limit
-}
-
-// groupLimit reads the memory limit of this process's control group (version 2)
-// and of those above it, as far as they can be seen.
-func groupLimit(self, root string) (int64, error) {
-	text, err := os.ReadFile(self)
-	if err != nil {
-		return 0, err
-	}
-	_, group, ok := strings.Cut(strings.TrimSpace(string(text)), "0::/")
-	if !ok {
-		return 0, errors.New("not in a control group of version 2")
-	}
-	limit := int64(math.MaxInt64)
-	for dir := filepath.Join(root, group); len(dir) >= len(root); dir = filepath.Dir(dir) {
-		text, err := os.ReadFile(filepath.Join(dir, "memory.max")) //nolint:gosec // the kernel names the group
-		if err != nil {
-			continue // the outermost group has none
-		}
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil { // "max" is none
-			limit = min(limit, n)
-		}
-	}
-	return limit, nil
 }

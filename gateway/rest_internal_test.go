@@ -15,6 +15,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/credential"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/orders"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/geo"
@@ -48,9 +49,13 @@ func large(tb testing.TB, backends int) *gateway {
 	g.registry, g.machine, g.credentials = targets.New("swedencentral"), health.NewMachine(), credential.New(credential.Config{Log: g.log})
 	g.pools = upstream.New("eu", upstream.Dialer{})
 	tb.Cleanup(g.pools.Close)
-	g.ordered.Store(&orders{})
+	g.drains = orders.New("g", "swedencentral", g.registry)
 	g.follower = follow.New(follow.Config{
-		Local: geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE"}}, Advance: g.advance, Log: g.log,
+		Local: geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE"}}, Prepare: g.prepare, Log: g.log,
+	})
+	g.watch = health.NewWatch(health.WatchConfig{
+		Machine: g.machine, Registry: g.registry, Region: "swedencentral", Snapshot: g.follower.Snapshot,
+		CredentialsUsable: g.credentials.Reaches, Draining: g.drains.Gateway, RegionDrained: g.drains.Region,
 	})
 	if err := g.follower.ReadFile(file); err != nil {
 		tb.Fatal(err)
@@ -64,9 +69,9 @@ func large(tb testing.TB, backends int) *gateway {
 func BenchmarkAtRest(b *testing.B) {
 	g := large(b, 2000)
 	now := time.Now()
-	g.machine.Evaluate(g.observe(now))
+	g.watch.Look(now)
 	for name, work := range map[string]func(){
-		"health": func() { now = now.Add(health.Period); g.machine.Evaluate(g.observe(now)) },
+		"health": func() { now = now.Add(health.Period); g.watch.Look(now) },
 		"gossip": func() { g.registry.ApplyRemote(now, nil); g.registry.Export(now) },
 		"digest": func() { g.ownDigest(now) },
 	} {
@@ -118,22 +123,22 @@ func TestP8WhatHappensAfterARestShows(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		happen func(g *gateway, now time.Time)
-		want   health.Availability
+		want   targets.Availability
 		over   func(g *gateway, now time.Time) time.Time
 	}{
 		"drained": {
-			func(g *gateway, _ time.Time) { g.registry.SetDrained(all, nil) }, health.None,
+			func(g *gateway, _ time.Time) { g.registry.SetDrained(all, nil) }, targets.None,
 			func(g *gateway, now time.Time) time.Time { g.registry.SetDrained(nil, nil); return now },
 		},
 		"unreachable": {
 			func(g *gateway, now time.Time) {
 				probeAll(g, now, "refused")
 				probeAll(g, now.Add(time.Second), "refused")
-			}, health.None,
+			}, targets.None,
 			func(g *gateway, now time.Time) time.Time { probeAll(g, now, ""); return now },
 		},
 		"throttled": {
-			func(g *gateway, now time.Time) { throttleAll(g, now) }, health.AllThrottled,
+			func(g *gateway, now time.Time) { throttleAll(g, now) }, targets.AllThrottled,
 			func(_ *gateway, now time.Time) time.Time { return now.Add(time.Minute) },
 		},
 		"throttled, peers say": {
@@ -143,14 +148,14 @@ func TestP8WhatHappensAfterARestShows(t *testing.T) {
 					said = append(said, targets.RemoteObservation{Peer: "p", Observation: targets.Observation{Key: t.Key, Gate: 20 * time.Second}})
 				}
 				g.registry.ApplyRemote(now, said)
-			}, health.OwnAvailable, // peers' word covers half of a route's targets
+			}, targets.OwnAvailable, // peers' word covers half of a route's targets
 			func(_ *gateway, now time.Time) time.Time { return now.Add(time.Minute) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := large(t, 10)
 			now := time.Now()
-			left := func() health.Availability {
+			left := func() targets.Availability {
 				now = now.Add(health.Period)
 				g.evaluate(now)
 				for _, r := range g.machine.Summary().Routes {
@@ -158,10 +163,10 @@ func TestP8WhatHappensAfterARestShows(t *testing.T) {
 						return r.Availability
 					}
 				}
-				return health.None
+				return targets.None
 			}
 			for range 4 {
-				if got := left(); got != health.OwnAvailable {
+				if got := left(); got != targets.OwnAvailable {
 					t.Fatalf("at rest: %v", got)
 				}
 			}
@@ -173,7 +178,7 @@ func TestP8WhatHappensAfterARestShows(t *testing.T) {
 			}
 			now = tt.over(g, now)
 			for range 4 {
-				if got := left(); got != health.OwnAvailable {
+				if got := left(); got != targets.OwnAvailable {
 					t.Errorf("when it is over: %v", got)
 				}
 			}
@@ -200,7 +205,7 @@ func throttleAll(g *gateway, now time.Time) {
 	s := g.follower.Snapshot()
 	for r := range s.Routes() {
 		for n := range 20 { // of several clients: one alone gates two at most
-			req := g.request(s, r)
+			req := targets.RequestOf(s, r, "swedencentral")
 			req.Client = fmt.Sprint("client-", n)
 			sel := g.registry.Begin(req)
 			rng := rand.New(rand.NewPCG(1, uint64(n)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/health"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
-	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // run serves until ctx ends, drains, and then ends every goroutine.
@@ -60,7 +60,8 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 	parts.Go(func() error { return g.watchDigests(work) })
 	parts.Go(func() error { g.writeDigest(work); return nil })
 	parts.Go(func() error {
-		return g.store.AnnouncePresence(work, g.cfg.Boundary, g.presence, g.follower.Changed())
+		presence := func() store.Presence { return g.operators.Presence(g.address.URL, g.address.AdminURL) }
+		return g.store.AnnouncePresence(work, g.cfg.Boundary, presence, g.follower.Changed())
 	})
 	return nil
 }
@@ -82,6 +83,8 @@ func (g *gateway) startParts(work context.Context, parts *errgroup.Group) {
 		parts.Go(func() error { return served(g.admin.Serve(g.adminL)) })
 	}
 }
+
+func isClosed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed) }
 
 // served drops the errors that every stop has.
 func served(err error) error {
@@ -111,21 +114,47 @@ func (g *gateway) watchHealth(ctx context.Context) {
 	}
 }
 
-// presence is what the control plane shows of this gateway.
-func (g *gateway) presence() store.Presence {
-	s := g.follower.State()
-	summary := g.machine.Summary()
-	p := store.Presence{
-		Gateway: g.cfg.Name, Region: g.cfg.Region, Version: telemetry.Version(),
-		AppliedSerial: s.AppliedSerial, AppliedDigest: s.AppliedDigest,
-		RefusedSerial: s.RefusedSerial, RefusedReason: s.RefusedReason, Unkept: s.Unkept,
-		Health: summary.Ready.String(), Draining: g.isDraining(), Started: g.started.UTC(),
-		URL: g.address.URL, AdminURL: g.address.AdminURL,
+// takeOrders puts orders in force. A drain shows at once.
+func (g *gateway) takeOrders(all []store.Order) {
+	g.drains.Take(all)
+	g.evaluate(time.Now())
+}
+
+// isDraining reports whether this gateway takes no new work, by signal or order.
+func (g *gateway) isDraining() bool { return g.drains.Gateway() }
+
+// evaluate takes one look at the gateway's health, and says so once when requests
+// are served from now on: /health/ready agrees by then.
+func (g *gateway) evaluate(now time.Time) {
+	before := g.machine.Summary()
+	g.watch.Look(now)
+	after := g.machine.Summary()
+	if before.Ready != after.Ready || before.Stamp != after.Stamp || before.Draining != after.Draining {
+		g.follower.Touch() // presence tells it
 	}
-	if s.SeenSerial > s.AppliedSerial {
-		p.HighestSerial = s.SeenSerial
+	if g.listening.Load() && after.Ready.Good() {
+		g.ready.Do(g.announceReady)
 	}
-	return p
+}
+
+func (g *gateway) announceReady() {
+	a := g.addresses()
+	g.log.Info().Str("url", a.URL).Str("admin_url", a.AdminURL).Str("gossip", a.Gossip).Msg("ready")
+	g.notify(lifecycle.NotifyReady)
+	if g.opt.Ready != nil {
+		g.opt.Ready(a)
+	}
+}
+
+// addresses adds what is known only once gossip listens.
+func (g *gateway) addresses() Addresses {
+	a := g.address
+	if g.gossip != nil {
+		if local := g.gossip.members.LocalAddr(); local.IsValid() {
+			a.Gossip = local.String()
+		}
+	}
+	return a
 }
 
 // drain is the written order of a stop: see lifecycle.Drain. One that had to cut
@@ -137,7 +166,7 @@ func (g *gateway) drain(stop context.CancelFunc) {
 	}
 	err := lifecycle.Drain(hurry, lifecycle.Steps{
 		Unready: func() {
-			g.draining.Store(true)
+			g.drains.Stop()
 			g.machine.Drain()
 			g.notify(lifecycle.NotifyStopping)
 		},

@@ -13,16 +13,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/controlplane"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/stamp/telemetry"
-)
-
-// The exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -33,37 +27,40 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	log := telemetry.NewLogger(stderr, zerolog.InfoLevel, "controlplane")
 	telemetry.TakeStandardLog(log)
-	code := exitUsage // until a command was found and its flags were read
-	root := newRoot(log, stdout, &code)
+	root := newRoot(log, stdout)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
-		if code == exitUsage {
-			_, _ = fmt.Fprintf(stderr, "controlplane: %v\nsee 'controlplane --help'\n", err)
-		} else {
-			log.Error().Err(err).Msg("ended")
-		}
+	_, err := command.Execute(ctx, root)
+	switch code := command.Code(err); code {
+	case command.Done:
+		return code
+	case command.Usage:
+		_, _ = fmt.Fprintf(stderr, "controlplane: %v\nsee 'controlplane --help'\n", err)
+		return code
+	default:
+		log.Error().Err(err).Msg("ended")
 		return code
 	}
-	return exitDone
 }
 
-func newRoot(log zerolog.Logger, stdout io.Writer, code *int) *cobra.Command {
+func newRoot(log zerolog.Logger, stdout io.Writer) *cobra.Command {
 	var file string
 	var loopback bool
 	load := func() (controlplane.Config, error) {
-		*code = exitFailed
 		cfg, err := controlplane.LoadConfig(file)
 		cfg.AllowLoopbackBackends = cfg.AllowLoopbackBackends || loopback
-		return cfg, err
+		return cfg, command.Unusable(err)
 	}
 	root := &cobra.Command{
 		Use:   "controlplane --config FILE",
 		Short: "Sign and publish policies, take orders, show what is in force",
 		Long: `Sign and publish policies, take orders and show what is in force, for every
 boundary of the configuration. A boundary without etcd endpoints gets an etcd
-inside this process. Log lines in JSON go to stderr; one of them says "ready".`,
+inside this process. Log lines in JSON go to stderr; one of them says "ready".
+
+Exit codes: 0 stopped; 2 the command line or the configuration cannot be used; 1
+something went wrong while running, a port in use for example.`,
 		Version: telemetry.Version(),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

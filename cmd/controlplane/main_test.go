@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func command(t *testing.T, args ...string) *exec.Cmd {
+func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
@@ -57,12 +57,12 @@ func TestExitCodesAndWords(t *testing.T) {
 		"the version":        {[]string{"--version"}, 0, "controlplane version"},
 		"help":               {[]string{"--help"}, 0, "--allow-loopback-backends"},
 		"a good check":       {[]string{"check", "--config", good}, 0, "is valid: 1 boundaries"},
-		"a bad check":        {[]string{"check", "--config", bad}, 1, "lisen"},
-		"a bad start":        {[]string{"--config", bad}, 1, "lisen"},
-		"a file that is not": {[]string{"--config", "missing.yaml"}, 1, "missing.yaml"},
+		"a bad check":        {[]string{"check", "--config", bad}, 2, "lisen"},
+		"a bad start":        {[]string{"--config", bad}, 2, "lisen"},
+		"a file that is not": {[]string{"--config", "missing.yaml"}, 2, "missing.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := command(t, c.args...)
+			cmd := process(t, c.args...)
 			out, _ := cmd.CombinedOutput()
 			if got := cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(string(out), c.want) {
 				t.Errorf("exit code %d, want %d with %q:\n%s", got, c.code, c.want, out)
@@ -72,7 +72,7 @@ func TestExitCodesAndWords(t *testing.T) {
 }
 
 func TestItSaysReadyInJSONAndStopsOnSIGTERM(t *testing.T) {
-	cmd := command(t, "--config", config(t))
+	cmd := process(t, "--config", config(t))
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, err := cmd.StderrPipe()

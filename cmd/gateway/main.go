@@ -13,31 +13,27 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
-// The exit codes.
-const (
-	exitFailed = 1 // something went wrong while running: a port in use, for example
-	exitUsage  = 2 // the command line, the configuration, or a file that it names
-)
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	f := flags{code: exitUsage} // until a command was found and its flags were read
-	if err := command(&f).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "gateway:", err)
-		if _, ok := errors.AsType[*gateway.ConfigError](err); ok {
-			f.code = exitUsage
-		}
-		os.Exit(f.code)
+	_, err := command.Execute(ctx, newRoot())
+	stop()
+	if _, ok := errors.AsType[*gateway.ConfigError](err); ok {
+		err = command.Unusable(err)
 	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+	}
+	os.Exit(command.Code(err))
 }
 
-func command(f *flags) *cobra.Command {
+func newRoot() *cobra.Command {
+	var f flags
 	root := &cobra.Command{
 		Use:   "gateway --config FILE",
 		Short: "Run one gateway of a stamp",
@@ -52,7 +48,7 @@ file that it names cannot be used, as 'gateway check' says as well; 1 something
 went wrong while running, a port in use for example.`,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		Version: telemetry.Version(),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), &f) },
 	}
 	root.PersistentFlags().StringVar(&f.config, "config", "", "configuration file (required)")
 	root.PersistentFlags().BoolVar(&f.loopback, "allow-loopback-backends", false, "permit http://127.… backends: development and tests only")
@@ -87,13 +83,12 @@ type flags struct {
 	config   string
 	loopback bool
 	level    string
-	code     int // what the process ends with if it fails
 }
 
 func (f *flags) load() (gateway.Config, error) {
 	cfg, err := gateway.LoadConfig(f.config)
 	if err != nil {
-		return gateway.Config{}, err
+		return gateway.Config{}, command.Unusable(err)
 	}
 	cfg.AllowLoopback = f.loopback
 	return cfg, nil
@@ -106,13 +101,12 @@ const logQueue = 16 << 10
 func run(ctx context.Context, f *flags) error {
 	level, err := zerolog.ParseLevel(f.level)
 	if err != nil {
-		return fmt.Errorf("--log-level: %w", err)
+		return command.Usagef("--log-level: %w", err)
 	}
 	cfg, err := f.load()
 	if err != nil {
 		return err
 	}
-	f.code = exitFailed
 	out := telemetry.NewAsyncWriter(os.Stderr, logQueue)
 	defer func() { //nolint:contextcheck // the log is flushed after ctx has ended
 		flush, cancel := context.WithTimeout(context.Background(), 2*time.Second)

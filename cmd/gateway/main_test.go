@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stampgate/stampgate/cmd/internal/command"
 )
 
 // asCommand makes the test binary the command itself.
@@ -128,7 +130,7 @@ func TestCheckFailsWhereTheGatewayWouldAndSaysTheSame(t *testing.T) {
 			dir := folder(t)
 			file := write(t, dir, aFileBase+c.config)
 			check, start := gatewayCommand(t, "check", "--config", file), gatewayCommand(t, "--config", file)
-			if check.code != exitUsage || start.code != exitUsage {
+			if check.code != command.Usage || start.code != command.Usage {
 				t.Errorf("check exits with %d, the gateway with %d; want 2", check.code, start.code)
 			}
 			if check.errors != start.errors || check.out != "" || !strings.Contains(check.errors, c.want) {
@@ -184,14 +186,14 @@ func TestTheExitCodeTellsAConfigurationFromAFailure(t *testing.T) {
 		code int
 		want string
 	}{
-		"no configuration":       {nil, exitUsage, "config"},
-		"an unknown flag":        {[]string{"--confg", file}, exitUsage, "confg"},
-		"an unknown command":     {[]string{"chek", "--config", file}, exitUsage, "chek"},
-		"no such file":           {[]string{"--config", filepath.Join(dir, "none")}, exitUsage, "read configuration"},
-		"no such level":          {[]string{"--config", file, "--log-level", "loud"}, exitUsage, "--log-level"},
+		"no configuration":       {nil, command.Usage, "config"},
+		"an unknown flag":        {[]string{"--confg", file}, command.Usage, "confg"},
+		"an unknown command":     {[]string{"chek", "--config", file}, command.Usage, "chek"},
+		"no such file":           {[]string{"--config", filepath.Join(dir, "none")}, command.Usage, "read configuration"},
+		"no such level":          {[]string{"--config", file, "--log-level", "loud"}, command.Usage, "--log-level"},
 		"the version":            {[]string{"--version"}, 0, "gateway version"},
 		"check of a port in use": {[]string{"check", "--config", file}, 0, "good"},
-		"a port in use":          {[]string{"--config", file}, exitFailed, "address already in use"},
+		"a port in use":          {[]string{"--config", file}, command.Failed, "address already in use"},
 	} {
 		if got := gatewayCommand(t, c.args...); got.code != c.code || !strings.Contains(got.out+got.errors, c.want) {
 			t.Errorf("%s: exit code %d, want %d with %q:\n%s%s", name, got.code, c.code, c.want, got.out, got.errors)

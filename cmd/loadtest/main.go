@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,36 +12,27 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	if err == nil {
-		return
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "loadtest:", err)
 	}
-	_, _ = fmt.Fprintln(os.Stderr, "loadtest:", err)
-	if _, ok := errors.AsType[*usageError](err); ok {
-		os.Exit(exitUsage)
-	}
-	os.Exit(exitFailed)
+	os.Exit(command.Code(err))
 }
-
-// The exit codes.
-const (
-	exitFailed = 1
-	exitUsage  = 2 // a command line that cannot be used
-)
-
-// A usageError is a fault of the command line.
-type usageError struct{ error }
 
 // run is the whole command, with what it needs from its process passed in.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := &cobra.Command{
 		Use:           "loadtest",
 		Short:         "Simulate Azure OpenAI and try a gateway against it",
+		Version:       telemetry.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -50,14 +40,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(simulateCommand(), scorecardCommand()) //nolint:contextcheck // cobra hands it the context
-	began := false                                         // a command was found and its flags were read
-	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	// Without this, help would be the answer to a word that is no command.
 	root.Args = cobra.NoArgs
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	err := root.ExecuteContext(ctx)
-	if err != nil && !began {
-		return &usageError{err}
-	}
+	_, err := command.Execute(ctx, root)
 	return err
 }

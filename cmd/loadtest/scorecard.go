@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/loadtest/scorecard"
@@ -70,7 +71,7 @@ func (f scorecardFlags) run(ctx context.Context, stdout, stderr io.Writer) error
 	switch output {
 	case scorecard.Text, scorecard.JSON, scorecard.Markdown:
 	default:
-		return &usageError{fmt.Errorf("--output %q, want text, json or markdown", f.output)}
+		return command.Usagef("--output %q, want text, json or markdown", f.output)
 	}
 	if err := f.check(); err != nil { // known now, not after minutes
 		return err

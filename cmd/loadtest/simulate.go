@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
@@ -119,7 +120,7 @@ func simulateCommand() *cobra.Command {
 func simulate(ctx context.Context, f simulateFlags, stderr io.Writer) error {
 	cfg, err := f.config()
 	if err != nil {
-		return &usageError{err}
+		return command.Unusable(err)
 	}
 	log := zerolog.New(stderr).With().Timestamp().Logger()
 	sim, err := azuresim.Start(ctx, cfg, log)

@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
@@ -143,7 +144,7 @@ func TestTheFaultThatTheHelpShowsIsTakenInEveryForm(t *testing.T) {
 func TestACommandLineThatCannotBeUsedIsAFaultOfItsOwn(t *testing.T) {
 	for _, args := range [][]string{{"bogus"}, {"--bogus"}, {"simulate", "--bogus"}, {"simulate", "x"}, {"simulate"}, {"scorecard", "--output", "x"}} {
 		err := run(t.Context(), args, io.Discard, io.Discard)
-		if _, ok := errors.AsType[*usageError](err); !ok {
+		if _, ok := errors.AsType[*command.UsageError](err); !ok {
 			t.Errorf("%q: %v, want a fault of the command line", args, err)
 		}
 	}

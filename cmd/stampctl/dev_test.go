@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/infra/devstack"
 )
 
@@ -210,7 +211,7 @@ func TestDevServesFromEveryGatewayAndStopsWhole(t *testing.T) {
 	}
 
 	again := startDev(t, dir, two()...)
-	if code := again.exit(); code != exitFailed || !strings.Contains(again.errs.String(), "kill "+strconv.Itoa(s.PID)) {
+	if code := again.exit(); code != command.Failed || !strings.Contains(again.errs.String(), "kill "+strconv.Itoa(s.PID)) {
 		t.Errorf("a second start exits with %d and says %q", code, again.errs.String())
 	}
 
@@ -218,7 +219,7 @@ func TestDevServesFromEveryGatewayAndStopsWhole(t *testing.T) {
 	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if code := d.exit(); code != exitDone {
+	if code := d.exit(); code != command.Done {
 		t.Errorf("exit code %d after Ctrl-C, want 0\n%s", code, d.errs.String())
 	}
 	for _, pid := range pids {
@@ -300,7 +301,7 @@ func TestADeadGatewayIsReportedAndTheRestGoesOn(t *testing.T) {
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code := d.exit(); code != exitFailed || !strings.Contains(d.errs.String(), "died while the stack ran: "+eu.Gateways[0].Name) {
+	if code := d.exit(); code != command.Failed || !strings.Contains(d.errs.String(), "died while the stack ran: "+eu.Gateways[0].Name) {
 		t.Errorf("exit code %d, want 1 and the dead named:\n%s", code, d.errs.String())
 	}
 }

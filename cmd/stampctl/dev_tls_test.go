@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/infra/devstack"
 )
 
@@ -55,7 +56,7 @@ func TestDevWithTLSServesByHTTPSAloneAndKeepsItsAuthority(t *testing.T) {
 	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if code := d.exit(); code != exitDone {
+	if code := d.exit(); code != command.Done {
 		t.Fatalf("exit code %d after Ctrl-C", code)
 	}
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/admin/adminapi"
+	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
 )
 
@@ -30,18 +32,19 @@ type drained struct {
 	Until  time.Time
 }
 
-// An explanation is the answer: by the policy and the orders in force alone. A
-// gateway may know of throttling and failures that change it for a moment.
+// An explanation is the answer of a gateway that has learned nothing yet: by the
+// policy and the orders in force alone, and by the code that gateways run. One that
+// serves may know of throttling and failures that change it for a moment.
 type explanation struct {
 	question
-	Serial   uint64           `json:"serial"` // 0: a policy from a file
-	Model    string           `json:"model"`
-	Version  string           `json:"version"`
-	Refused  string           `json:"refused,omitempty"` // why the request would not be admitted
-	Targets  []orderedTarget  `json:"targets"`
-	Excluded []excludedTarget `json:"excluded"`
-	Notes    []string         `json:"notes,omitempty"`
-	Gateway  *gatewayView     `json:"gateway,omitempty"` // what a gateway says itself, if one was asked
+	Serial   uint64              `json:"serial"` // 0: a policy from a file
+	Model    string              `json:"model"`
+	Version  string              `json:"version"`
+	Refused  string              `json:"refused,omitempty"` // why the request would not be admitted
+	Targets  []orderedTarget     `json:"targets"`
+	Excluded []excludedTarget    `json:"excluded"`
+	Notes    []string            `json:"notes,omitempty"`
+	Gateway  *adminapi.Explained `json:"gateway,omitempty"` // what a gateway says itself, if one was asked
 }
 
 type orderedTarget struct {
@@ -90,7 +93,7 @@ func explain(doc *policy.Document, snap *policy.Snapshot, q question, out []drai
 	if !client.May(q.Route) {
 		e.Refused = fmt.Sprintf("403 route_forbidden: the policy does not grant %s to %s", q.Route, q.Client)
 	}
-	chosen := e.order(route, q.Region, out)
+	chosen := e.order(snap, route, out)
 	byHand := slices.ContainsFunc(doc.Routes, func(r policy.Route) bool { return r.Name == q.Route && len(r.Tiers) > 0 })
 	for t := range snap.Targets() {
 		if !chosen[t] {
@@ -106,22 +109,39 @@ func explain(doc *policy.Document, snap *policy.Snapshot, q question, out []drai
 	return e, nil
 }
 
-// order lists the targets of the route's tiers, leaves out those that are
-// drained, and returns all that the tiers name.
-func (e *explanation) order(route *policy.CompiledRoute, region geo.RegionID, out []drained) map[*policy.Target]bool {
-	named := map[*policy.Target]bool{}
-	for tier, t := range route.Tiers(region) {
-		for _, target := range t.Targets {
-			named[target] = true
-			if d, ok := drainOf(target, t.Passive, out); ok {
-				e.exclude(target, d.String())
-				continue
-			}
-			e.Targets = append(e.Targets, orderedTarget{
-				Tier: tier, Backend: target.Backend, Deployment: target.Deployment, Region: target.Region(), SKU: target.SKU(),
-				Weight: target.Weight, Passive: t.Passive, Provisioned: target.Provisioned,
-			})
+// order takes over what a gateway would do, and returns all targets that the
+// route's tiers name.
+func (e *explanation) order(snap *policy.Snapshot, route *policy.CompiledRoute, out []drained) map[*policy.Target]bool {
+	registry := targets.New(e.Region)
+	registry.Advance(snap)
+	backends, regions := make(map[string]bool), make(map[geo.RegionID]bool)
+	for _, d := range out {
+		switch d.Kind {
+		case "backend":
+			backends[d.Name] = true
+		case "region":
+			regions[geo.RegionID(d.Name)] = true
 		}
+	}
+	registry.SetDrained(backends, regions)
+	req := targets.RequestOf(snap, route, e.Region)
+	req.Client = e.Client
+	named := map[*policy.Target]bool{}
+	for _, x := range registry.Explain(time.Now(), req) {
+		target := x.Target
+		named[target] = true
+		if x.Order == 0 {
+			reason := x.Reason
+			if d, ok := drainOf(target, x.Passive, out); ok {
+				reason = d.String()
+			}
+			e.exclude(target, reason)
+			continue
+		}
+		e.Targets = append(e.Targets, orderedTarget{
+			Tier: x.Tier, Backend: x.Backend, Deployment: x.Deployment, Region: x.Region, SKU: target.SKU(),
+			Weight: target.Weight, Passive: x.Passive, Provisioned: target.Provisioned,
+		})
 	}
 	return named
 }
@@ -130,8 +150,8 @@ func (e *explanation) exclude(t *policy.Target, reason string) {
 	e.Excluded = append(e.Excluded, excludedTarget{t.Backend, t.Deployment, t.Region(), reason})
 }
 
-// drainOf finds the order that takes a target out of use. A region that is
-// drained still serves what arrives in it; other stamps stop using it.
+// drainOf finds the order by which a target is out of use, to say more of it than
+// that it is drained.
 func drainOf(t *policy.Target, passive bool, out []drained) (drained, bool) {
 	for _, d := range out {
 		if d.Kind == "backend" && d.Name == t.Backend || d.Kind == "region" && passive && d.Name == string(t.Region()) {
@@ -215,7 +235,7 @@ func (e *explanation) write(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "\nnote: %s\n", note)
 	}
 	if e.Gateway != nil {
-		e.Gateway.write(w)
+		writeGateway(w, e.Gateway)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,11 +9,11 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/admin/adminapi"
 	"github.com/stampgate/stampgate/stamp/secret"
 )
 
@@ -24,38 +23,18 @@ const (
 	gatewayMaxReply = 8 << 20
 )
 
-// A gatewayView is what a gateway answers to explain: the same order, with what
-// it has learned of each target.
-type gatewayView struct {
-	Gateway string          `json:"gateway"`
-	Region  string          `json:"region"`
-	Policy  uint64          `json:"policy"`
-	Targets []gatewayTarget `json:"targets"`
-}
-
-type gatewayTarget struct {
-	Backend    string `json:"backend"`
-	Deployment string `json:"deployment"`
-	Region     string `json:"region"`
-	Tier       int    `json:"tier"`
-	Passive    bool   `json:"passive"`
-	Order      int    `json:"order"`            // from 1; 0: it would not be tried now
-	Reason     string `json:"reason,omitempty"` // why not
-	WaitMS     int64  `json:"waitMs,omitempty"` // until it may be tried again, where that is known
-}
-
 // askGateway gets a gateway's own explanation. Without a token file the token is
 // that of the development stack, if the address is one of its gateways.
-func (g *globals) askGateway(ctx context.Context, f explainFlags) (*gatewayView, error) {
+func (g *globals) askGateway(ctx context.Context, f explainFlags) (*adminapi.Explained, error) {
 	token, err := adminToken(f)
 	if err != nil {
 		return nil, err
 	}
-	target, err := url.Parse(strings.TrimSuffix(f.gatewayAdmin, "/") + "/explain")
+	target, err := url.Parse(strings.TrimSuffix(f.gatewayAdmin, "/") + adminapi.ExplainPath)
 	if err != nil || target.Host == "" {
 		return nil, usage("--gateway-admin %s: want the URL of a gateway's admin listener, such as http://127.0.0.1:9443", f.gatewayAdmin)
 	}
-	target.RawQuery = url.Values{"client": {f.Client}, "route": {f.Route}}.Encode()
+	target.RawQuery = url.Values{adminapi.ExplainClient: {f.Client}, adminapi.ExplainRoute: {f.Route}}.Encode()
 	ctx, cancel := context.WithTimeout(ctx, gatewayTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
@@ -79,13 +58,11 @@ func (g *globals) askGateway(ctx context.Context, f explainFlags) (*gatewayView,
 		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var reply struct {
-			Error string `json:"error"`
-		}
+		var reply adminapi.Refused
 		_ = json.Unmarshal(body, &reply) // what is not ours has only a status
 		return nil, fmt.Errorf("the gateway at %s answers %s: %s", f.gatewayAdmin, resp.Status, orDash(reply.Error))
 	}
-	var v gatewayView
+	var v adminapi.Explained
 	if err := json.Unmarshal(body, &v); err != nil {
 		return nil, fmt.Errorf("read the gateway's answer: %w", err)
 	}
@@ -113,27 +90,19 @@ func adminToken(f explainFlags) (secret.Secret, error) {
 	return secret.Secret{}, nil
 }
 
-func (v *gatewayView) write(w io.Writer) {
+// writeGateway shows what a gateway says, as it says it.
+func writeGateway(w io.Writer, v *adminapi.Explained) {
 	_, _ = fmt.Fprintf(w, "\nas %s sees it now, by policy %d\n", clean(v.Gateway), v.Policy)
 	t := newTable("ORDER", "TIER", "BACKEND", "DEPLOYMENT", "REGION", "WHY NOT, OR WHAT IS KNOWN")
-	last := len(v.Targets) + 1
-	place := func(x gatewayTarget) int {
-		if x.Order == 0 {
-			return last
-		}
-		return x.Order
-	}
-	targets := slices.Clone(v.Targets)
-	slices.SortStableFunc(targets, func(a, b gatewayTarget) int { return cmp.Compare(place(a), place(b)) })
-	for _, x := range targets {
+	for _, x := range v.Targets {
 		order, reason := "-", orDash(x.Reason)
 		if x.Order > 0 {
 			order = strconv.Itoa(x.Order)
 		}
-		if x.WaitMS > 0 {
-			reason += fmt.Sprintf(" for %v", time.Duration(x.WaitMS)*time.Millisecond)
+		if x.Wait > 0 {
+			reason += fmt.Sprintf(" for %v", time.Duration(x.Wait))
 		}
-		t.add(order, strconv.Itoa(x.Tier), clean(x.Backend), clean(x.Deployment), clean(x.Region), reason)
+		t.add(order, strconv.Itoa(x.Tier), clean(x.Backend), clean(x.Deployment), clean(string(x.Region)), reason)
 	}
 	t.write(w)
 }

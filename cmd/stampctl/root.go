@@ -9,25 +9,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stampgate/stampgate/cmd/internal/command"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
-// The exit codes. Scripts branch on them.
-const (
-	exitDone    = 0
-	exitFailed  = 1
-	exitUsage   = 2
-	exitRefused = 3 // validation said no; nothing was changed
-)
+// exitRefused is the exit code when validation said no; nothing was changed. The
+// others are those of all commands.
+const exitRefused = 3
 
-// A usageError says that the command line makes no sense.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
-
-func usage(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
-}
+// usage says that the command line makes no sense.
+func usage(format string, args ...any) error { return command.Usagef(format, args...) }
 
 // errRefused: validation said no. The faults have been shown.
 var errRefused = errors.New("refused by validation")
@@ -54,14 +45,14 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := command.Execute(ctx, root)
 	return report(cmd, s.err, err)
 }
 
 // report shows an error, once, and turns it into an exit code.
 func report(cmd *cobra.Command, w io.Writer, err error) int {
 	if err == nil {
-		return exitDone
+		return command.Done
 	}
 	if errors.Is(err, errRefused) {
 		return exitRefused // what was wrong is on the screen already
@@ -70,11 +61,11 @@ func report(cmd *cobra.Command, w io.Writer, err error) int {
 	if todo := remedy(err); todo != "" {
 		_, _ = fmt.Fprintln(w, todo)
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
+	code := command.Code(err)
+	if code == command.Usage {
 		_, _ = fmt.Fprintf(w, "see '%s --help'\n", cmd.CommandPath())
-		return exitUsage
 	}
-	return exitFailed
+	return code
 }
 
 func newRoot(g *globals) *cobra.Command {
@@ -101,7 +92,7 @@ validation.`,
 	flags.StringVar(&g.tokenFile, "token-file", "", "file with the control plane's token")
 	flags.StringVar(&g.caFile, "ca-file", "", "certificate authority of the control plane (PEM); default: the system's")
 	flags.StringVarP(&g.output, "output", "o", outputText, "text or json")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return command.Unusable(err) })
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if g.output != outputText && g.output != outputJSON {
 			return usage("--output %s: want %s or %s", g.output, outputText, outputJSON)
@@ -118,8 +109,21 @@ validation.`,
 		signingKeyCommand(g),
 		auditCommand(g),
 		devCommand(g),
+		versionCommand(g),
 	)
 	return root
+}
+
+func versionCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show which build this is", Args: operands(),
+		RunE: func(*cobra.Command, []string) error {
+			v := struct {
+				Version string `json:"version"`
+			}{telemetry.Version()}
+			return g.show(v, func(w io.Writer) { _, _ = fmt.Fprintln(w, v.Version) })
+		},
+	}
 }
 
 // group makes a command that only holds others: called by itself or with a name
@@ -136,7 +140,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 					names = append(names, sub.Name())
 				}
 			}
-			return usage("%s what? One of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+			return usage("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
 		}
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			return usage("unknown command %q for %q, did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/certificate"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
@@ -253,17 +254,10 @@ func (c Config) tls() (*tls.Config, error) {
 	if c.CertFile == "" {
 		return cfg, nil
 	}
-	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("etcd.certFile, etcd.keyFile: %w", err)
-		}
-		return &pair, nil
+	pair, err := certificate.Load(c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("etcd.certFile, etcd.keyFile: %w", err)
 	}
-	if _, err := load(); err != nil {
-		return nil, err
-	}
-	// Read for every connection, so that a renewed certificate needs no restart.
-	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	cfg.GetClientCertificate = pair.ForClient
 	return cfg, nil
 }

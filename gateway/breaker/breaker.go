@@ -17,7 +17,10 @@
 // is bounded: a breaker tells maxClients clients apart and never grows.
 package breaker
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is what a breaker lets through.
 type State uint8
@@ -39,6 +42,20 @@ func (s State) String() string {
 	case Closed:
 	}
 	return "closed"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *State) UnmarshalText(text []byte) error {
+	for _, known := range [...]State{Closed, Open, HalfOpen} {
+		if string(text) == known.String() {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no state of a breaker", text)
 }
 
 // A Ticket is proof of admission. The epochs tell whether an outcome belongs to

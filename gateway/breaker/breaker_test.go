@@ -69,14 +69,14 @@ func TestOneClientOpensOnlyItsOwn(t *testing.T) {
 	if _, ok := b.Admit(noon, bob, 0); !ok {
 		t.Error("another client is kept away")
 	}
-	if s, _, byClient := b.Speaks(noon); s != Open || !byClient {
+	if s, _, byClient := b.Effective(noon); s != Open || !byClient {
 		t.Errorf("alone on the target, its breaker does not speak for it: %v", s)
 	}
 	see(t, &b, noon, bob, Good)
-	if s, _, _ := b.Speaks(noon); s != Closed {
+	if s, _, _ := b.Effective(noon); s != Closed {
 		t.Error("it speaks for the target although another client is served")
 	}
-	if s, _, _ := b.Speaks(noon.Add(window30)); s == Closed {
+	if s, _, _ := b.Effective(noon.Add(window30)); s == Closed {
 		t.Error("30 s after the other's last use it is alone again, but does not speak")
 	}
 }

@@ -38,7 +38,8 @@ type Config struct {
 	// outcomes in 30 s. MinSamples 0 turns this off.
 	Ratio      float64
 	MinSamples int
-	// The times open lie between Base and Max, with decorrelated jitter.
+	// An open breaker stays open for Base at first and at most for Max; in between each
+	// time is drawn anew (decorrelated jitter).
 	Base time.Duration
 	Max  time.Duration
 	// A breaker that opens again within Flap of its readmission stays open at

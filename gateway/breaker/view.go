@@ -11,11 +11,11 @@ func (b *Breaker) State(now time.Time) (State, time.Time) {
 	return b.whole.at(now), b.whole.until
 }
 
-// Speaks returns what health and status should say of the target. That is the
-// state for everyone, except where every client that used the target within
-// 30 s, and there was one, has an open circuit of its own: then that one speaks,
-// for there is nobody whom the target serves.
-func (b *Breaker) Speaks(now time.Time) (state State, until time.Time, byClient bool) {
+// Effective returns the state as health and status should show it. That is the
+// state for everyone, except where every client that used the target within 30 s,
+// and there was one, has an open circuit of its own: then it is the first of those
+// to end, since the target serves nobody.
+func (b *Breaker) Effective(now time.Time) (state State, until time.Time, byClient bool) {
 	if s, until := b.State(now); s != Closed {
 		return s, until, false
 	}

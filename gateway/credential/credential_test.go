@@ -223,8 +223,8 @@ func TestAFailedRenewalKeepsTheOldTokenUntilItExpires(t *testing.T) {
 		time.Sleep(time.Hour - time.Nanosecond)
 		synctest.Wait()
 		wantToken(t, src, "t1")
-		if len(set.Usable()) != 0 {
-			t.Errorf("the old token is good, but: %+v", set.Usable())
+		if len(set.Unusable()) != 0 {
+			t.Errorf("the old token is good, but: %+v", set.Unusable())
 		}
 		if p := set.Problems(); len(p) != 1 || p[0].Unusable || !strings.Contains(p[0].Text, "identity endpoint") || p[0].Backends[0] != "b0" {
 			t.Errorf("problems: %+v", p)
@@ -238,7 +238,7 @@ func TestAFailedRenewalKeepsTheOldTokenUntilItExpires(t *testing.T) {
 		} else if u, ok := errors.AsType[*UnusableError](err); !ok || u.Credential != "managedIdentity" {
 			t.Errorf("error %v", err)
 		}
-		if p := set.Usable(); len(p) != 1 || !p[0].Unusable {
+		if p := set.Unusable(); len(p) != 1 || !p[0].Unusable {
 			t.Errorf("problems: %+v", p)
 		}
 		time.Sleep(2 * time.Hour) // it works again
@@ -259,8 +259,8 @@ func TestAColdStartIsRetriedSoon(t *testing.T) {
 			return hourly(n)
 		}}
 		set, src := running(t, i, zerolog.Nop())
-		if err := set.WaitUsable(t.Context()); err != nil || len(set.Usable()) != 1 {
-			t.Errorf("after the first attempt: %v, %+v", err, set.Usable())
+		if err := set.WaitTried(t.Context()); err != nil || len(set.Unusable()) != 1 {
+			t.Errorf("after the first attempt: %v, %+v", err, set.Unusable())
 		}
 		time.Sleep(91 * time.Second)
 		synctest.Wait()
@@ -286,7 +286,7 @@ func TestADeadEndpointBlocksNobody(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if p := set.Usable(); len(p) != 1 || !strings.Contains(p[0].Text, "did not answer in time") {
+		if p := set.Unusable(); len(p) != 1 || !strings.Contains(p[0].Text, "did not answer in time") {
 			t.Errorf("problems: %+v", p)
 		}
 		i.hang(false)
@@ -316,7 +316,7 @@ func TestARejectionRenewsAndAlarms(t *testing.T) {
 		reject(src)
 		synctest.Wait()
 		wantToken(t, src, "t1") // 10 seconds old: not yet
-		if p := set.Problems(); len(p) != 1 || p[0].Unusable || len(set.Usable()) != 0 {
+		if p := set.Problems(); len(p) != 1 || p[0].Unusable || len(set.Unusable()) != 0 {
 			t.Errorf("problems: %+v", p)
 		}
 		time.Sleep(20 * time.Second)
@@ -339,7 +339,7 @@ func TestBadTokensAreRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			i := &issuer{next: func(int) (azcore.AccessToken, error) { return token, nil }}
 			set, src := running(t, i, zerolog.Nop())
-			if _, _, err := apply(t, src); err == nil || len(set.Usable()) != 1 {
+			if _, _, err := apply(t, src); err == nil || len(set.Unusable()) != 1 {
 				t.Errorf("%+v is used", token)
 			}
 		})
@@ -473,7 +473,7 @@ func TestGenerationGrowsWithEachRenewal(t *testing.T) {
 		t.Errorf("after a renewal: generation %d, was %d; %v", generation(), last, err)
 	}
 	last = generation()
-	set.advance(nil, nil)
+	set.prepare(nil, nil)()
 	set.Advance(snap)
 	if generation() <= last {
 		t.Errorf("after the source was made anew: generation %d, was %d", generation(), last)

@@ -17,7 +17,7 @@ import (
 type Set struct {
 	cfg     Config
 	sources atomic.Pointer[map[identity]*source] // never changed once stored
-	mu      sync.Mutex                           // one Advance at a time
+	mu      sync.Mutex                           // orders changes of sources
 	changed chan struct{}                        // wakes Run; holds one
 	// numbers are the generations of all sources: one that is dropped and made
 	// anew goes on above where it was. A pointer, so that %v does not walk into it.
@@ -74,10 +74,11 @@ func (s *Set) Run(ctx context.Context) error {
 	}
 }
 
-// Advance makes sources for the credentials of a new snapshot, keeps those that
-// exist and drops the others. Keys are read before it returns; tokens are
-// fetched by Run.
-func (s *Set) Advance(snap *policy.Snapshot) {
+// Prepare makes sources for the credentials of a snapshot that is about to be in
+// force. Keys are read before it returns; tokens are fetched by Run. The sources that
+// only the snapshot before needs go when retire is called, once no new request sees
+// that one.
+func (s *Set) Prepare(snap *policy.Snapshot) (retire func()) {
 	users := make(map[identity]map[string]bool)
 	credentials := make(map[identity]policy.Credential)
 	for t := range snap.Targets() {
@@ -88,24 +89,35 @@ func (s *Set) Advance(snap *policy.Snapshot) {
 		}
 		users[id][t.Backend] = true
 	}
-	s.advance(credentials, users)
+	return s.prepare(credentials, users)
 }
 
-func (s *Set) advance(credentials map[identity]policy.Credential, users map[identity]map[string]bool) {
+func (s *Set) prepare(credentials map[identity]policy.Credential, users map[identity]map[string]bool) (retire func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := *s.sources.Load()
-	next := make(map[identity]*source, len(users))
+	next := maps.Clone(*s.sources.Load())
 	for id, backends := range users {
-		src := old[id]
+		src := next[id]
 		if src == nil {
 			src = newSource(id, credentials[id], &s.cfg, s.numbers)
 			src.firstRead()
+			next[id] = src
 		}
 		src.setBackends(slices.Sorted(maps.Keys(backends)))
-		next[id] = src
 	}
-	s.sources.Store(&next)
+	s.use(next)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		rest := maps.Clone(*s.sources.Load())
+		maps.DeleteFunc(rest, func(id identity, _ *source) bool { return users[id] == nil })
+		s.use(rest)
+	}
+}
+
+// use puts a set of sources in place of the one before. The caller holds mu.
+func (s *Set) use(sources map[identity]*source) {
+	s.sources.Store(&sources)
 	select {
 	case s.changed <- struct{}{}:
 	default: // Run has not looked since the last change, and will see this one too
@@ -136,10 +148,26 @@ func (s *Set) Rejected(t *policy.Target) {
 	}
 }
 
-// Usable returns the credentials with which nothing can be sent; a gateway is
-// ready if there are none.
-func (s *Set) Usable() []Problem {
+// Unusable returns the credentials with which nothing can be sent.
+func (s *Set) Unusable() []Problem {
 	return slices.DeleteFunc(s.Problems(), func(p Problem) bool { return !p.Unusable })
+}
+
+// Reaches reports whether at least one backend of the snapshot can be spoken to:
+// with the others' credentials broken, a gateway still serves.
+func (s *Set) Reaches(snap *policy.Snapshot) bool {
+	broken := make(map[string]bool)
+	for _, p := range s.Unusable() {
+		for _, b := range p.Backends {
+			broken[b] = true
+		}
+	}
+	for t := range snap.Targets() {
+		if !broken[t.Backend] {
+			return true
+		}
+	}
+	return false
 }
 
 // Problems returns every credential that needs an operator, usable or not.
@@ -155,17 +183,4 @@ func (s *Set) Problems() []Problem {
 		return strings.Compare(a.Credential+a.Scope, b.Credential+b.Scope)
 	})
 	return all
-}
-
-// WaitUsable returns when every credential was tried once, whether it is usable
-// or not, or with the cause when ctx is done. Run must be running.
-func (s *Set) WaitUsable(ctx context.Context) error {
-	for _, src := range *s.sources.Load() {
-		select {
-		case <-src.tried:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }

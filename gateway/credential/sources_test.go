@@ -139,14 +139,14 @@ func TestAMissingKeyIsAProblemUntilItComes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("error %v", err)
 		}
-		if p := set.Usable(); len(p) != 1 || p[0].Backends[0] != "b0" {
+		if p := set.Unusable(); len(p) != 1 || p[0].Backends[0] != "b0" {
 			t.Errorf("problems %+v", p)
 		}
 		write(t, file, "k")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if _, key, err := apply(t, src); err != nil || key != "k" || len(set.Usable()) != 0 {
-			t.Errorf("%q, %v, %+v", key, err, set.Usable())
+		if _, key, err := apply(t, src); err != nil || key != "k" || len(set.Unusable()) != 0 {
+			t.Errorf("%q, %v, %+v", key, err, set.Unusable())
 		}
 	})
 }
@@ -164,7 +164,7 @@ func TestKeysGoWhereTheBackendLooks(t *testing.T) {
 	if bearer, key, err := apply(t, set.For(targetOf(t, snap, "b1"))); err != nil || bearer != "Bearer from-env" || key != "" {
 		t.Errorf("compatible: %q, %q, %v", bearer, key, err)
 	}
-	if p := set.Usable(); len(p) != 1 || p[0].Credential != "apiKeyEnv STAMPGATE_TEST_MISSING" {
+	if p := set.Unusable(); len(p) != 1 || p[0].Credential != "apiKeyEnv STAMPGATE_TEST_MISSING" {
 		t.Errorf("problems: %+v", p)
 	}
 }
@@ -218,7 +218,7 @@ func TestManagedIdentityByAzidentity(t *testing.T) {
 	set := New(Config{})
 	set.Advance(snap)
 	start(t, set)
-	if err := set.WaitUsable(t.Context()); err != nil || len(set.Problems()) != 0 {
+	if err := set.WaitTried(t.Context()); err != nil || len(set.Problems()) != 0 {
 		t.Fatalf("%v, %+v", err, set.Problems())
 	}
 	src := set.For(targetOf(t, snap, "b0"))
@@ -259,15 +259,15 @@ func TestManagedIdentityThatFails(t *testing.T) {
 	set := New(Config{})
 	set.Advance(snap)
 	start(t, set)
-	if err := set.WaitUsable(t.Context()); err != nil {
+	if err := set.WaitTried(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p := set.Usable()
+	p := set.Unusable()
 	if len(p) != 1 || !strings.Contains(p[0].Text, "400") || strings.Contains(p[0].Text, "header-secret") {
 		t.Fatalf("problems: %+v", p)
 	}
 	e.fail.Store(false)
-	await(t, "a token after the endpoint recovered", func() bool { return len(set.Usable()) == 0 })
+	await(t, "a token after the endpoint recovered", func() bool { return len(set.Unusable()) == 0 })
 }
 
 // What an identity endpoint answers never becomes text of ours: not its body, nor
@@ -327,10 +327,10 @@ func TestManagedIdentityThatHangs(t *testing.T) {
 	set := New(Config{TokenTimeout: 50 * time.Millisecond})
 	set.Advance(snap)
 	start(t, set)
-	if err := set.WaitUsable(t.Context()); err != nil {
+	if err := set.WaitTried(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := set.Usable(); len(p) != 1 || !strings.Contains(p[0].Text, "did not answer in time") {
+	if p := set.Unusable(); len(p) != 1 || !strings.Contains(p[0].Text, "did not answer in time") {
 		t.Errorf("problems: %+v", p)
 	}
 }
@@ -369,7 +369,7 @@ func TestWorkloadIdentityByAzidentity(t *testing.T) {
 	}})
 	set.Advance(snap)
 	start(t, set)
-	if err := set.WaitUsable(t.Context()); err != nil || len(set.Problems()) != 0 {
+	if err := set.WaitTried(t.Context()); err != nil || len(set.Problems()) != 0 {
 		t.Fatalf("%v, %+v", err, set.Problems())
 	}
 	if bearer, _, err := apply(t, set.For(targetOf(t, snap, "b0"))); err != nil || bearer != "Bearer federated" {
@@ -389,10 +389,10 @@ func TestWorkloadIdentityWithoutItsEnvironment(t *testing.T) {
 	set := New(Config{})
 	set.Advance(snap)
 	start(t, set)
-	if err := set.WaitUsable(t.Context()); err != nil {
+	if err := set.WaitTried(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := set.Usable(); len(p) != 1 || !strings.Contains(p[0].Text, "no client ID") {
+	if p := set.Unusable(); len(p) != 1 || !strings.Contains(p[0].Text, "no client ID") {
 		t.Errorf("problems: %+v", p)
 	}
 }

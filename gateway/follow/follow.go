@@ -32,9 +32,11 @@ type Config struct {
 	// where that is not known, which may be put in force all the same: an operator's
 	// word. 0: none.
 	AcceptOlder uint64
-	// Advance is called with each new snapshot before requests see it, so that
-	// state for its targets exists.
-	Advance func(*policy.Snapshot)
+	// Prepare is called with each new snapshot before requests see it. It ends what
+	// the snapshot does not allow, and makes all that its requests need, beside what
+	// requests of the one before need. retire, which is called once requests see the
+	// new one, drops what only the one before needed. Neither can fail.
+	Prepare func(*policy.Snapshot) (retire func())
 	// Ordered is called when the orders in force have changed.
 	Ordered func([]store.Order)
 	Log     zerolog.Logger
@@ -150,10 +152,12 @@ func (f *Follower) apply(source []byte, v version) error {
 	if err != nil {
 		return fmt.Errorf("compile policy %d: %w", v.serial, err)
 	}
-	if f.cfg.Advance != nil {
-		f.cfg.Advance(snapshot)
+	retire := func() {}
+	if f.cfg.Prepare != nil {
+		retire = f.cfg.Prepare(snapshot)
 	}
 	f.current.Store(snapshot)
+	retire()
 	f.set(func(s *State) {
 		s.AppliedSerial, s.AppliedDigest, s.AppliedAt = v.serial, v.digest, time.Now()
 		s.FromDisk = v.fromDisk

@@ -3,6 +3,7 @@ package follow_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -282,10 +283,18 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var advanced []*policy.Snapshot
-	f := follow.New(follow.Config{
-		Local:   geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE"}},
-		Advance: func(s *policy.Snapshot) { advanced = append(advanced, s) }, Log: zerolog.Nop(),
+	var prepared, retired []*policy.Snapshot
+	var f *follow.Follower
+	f = follow.New(follow.Config{
+		Local: geo.Residency{Boundary: "eu", Countries: []geo.Country{"SE"}},
+		Prepare: func(s *policy.Snapshot) (retire func()) {
+			if f.Snapshot() != nil {
+				t.Error("requests see a policy that is not prepared")
+			}
+			prepared = append(prepared, s)
+			return func() { retired = append(retired, f.Snapshot()) }
+		},
+		Log: zerolog.Nop(),
 	})
 	write(document)
 	if err := f.ReadFile(path); err != nil {
@@ -295,7 +304,10 @@ func TestFile(t *testing.T) {
 	if err := f.ReadFile(path); err == nil {
 		t.Error("a policy that leaves the boundary was put in force")
 	}
-	if len(advanced) != 1 || f.State().AppliedSerial != 1 {
-		t.Errorf("%d snapshots advanced, serial %d in force; want 1 and 1", len(advanced), f.State().AppliedSerial)
+	if len(prepared) != 1 || f.State().AppliedSerial != 1 {
+		t.Errorf("%d snapshots prepared, serial %d in force; want 1 and 1", len(prepared), f.State().AppliedSerial)
+	}
+	if !slices.Equal(retired, prepared) {
+		t.Error("what was before was not retired, or before requests saw what is new")
 	}
 }

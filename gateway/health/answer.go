@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // An answer is a whole reply, built before anyone asks. It never changes; the
@@ -110,15 +112,15 @@ type check struct {
 	Time          string `json:"time,omitempty"`
 	Output        string `json:"output,omitempty"`
 
-	Required    *bool   `json:"required,omitempty"`
-	Region      string  `json:"region,omitempty"`
-	Passive     bool    `json:"passive,omitempty"`
-	Breaker     string  `json:"breaker,omitempty"`
-	GatedMS     int64   `json:"gatedForMs,omitempty"`
-	Drained     bool    `json:"drained,omitempty"`
-	InFlight    int     `json:"inFlight,omitempty"`
-	FirstByteMS float64 `json:"firstByteMs,omitempty"`
-	Serial      uint64  `json:"policySerial,omitempty"`
+	Required    *bool                `json:"required,omitempty"`
+	Region      string               `json:"region,omitempty"`
+	Passive     bool                 `json:"passive,omitempty"`
+	Breaker     string               `json:"breaker,omitempty"`
+	Gated       targets.Milliseconds `json:"gatedForMs,omitempty"`
+	Drained     bool                 `json:"drained,omitempty"`
+	InFlight    int                  `json:"inFlight,omitempty"`
+	FirstByteMS float64              `json:"firstByteMs,omitempty"`
+	Serial      uint64               `json:"policySerial,omitempty"`
 }
 
 // encode writes the document. Its types cannot fail to encode.

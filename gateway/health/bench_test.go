@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // lasting returns a machine whose evaluation does not age during a benchmark.
@@ -75,7 +76,7 @@ func BenchmarkEvaluate(b *testing.B) {
 	in := well()
 	in.Routes = nil
 	for i := range 200 {
-		in.Routes = append(in.Routes, health.Route{Name: fmt.Sprintf("route-%d", i), Required: true, Availability: health.OwnAvailable})
+		in.Routes = append(in.Routes, health.Route{Name: fmt.Sprintf("route-%d", i), Required: true, Availability: targets.OwnAvailable})
 	}
 	m := health.NewMachine()
 	b.ReportAllocs()

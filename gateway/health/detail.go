@@ -2,6 +2,9 @@ package health
 
 import (
 	"time"
+
+	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // Detail is what only the operator may see. It is made afresh for each detailed
@@ -18,36 +21,9 @@ type Detail struct {
 	Problem      string        // why not
 	Unkept       string        // what is followed and the disk does not take
 
-	Targets []Target
+	Targets []targets.Status
 	// Gossip is nil where there is none.
 	Gossip *Gossip
-}
-
-// A Target is one deployment as this gateway sees it.
-type Target struct {
-	Backend    string
-	Deployment string
-	Region     string
-	Passive    bool // stands in another region than the stamp
-	Drained    bool
-	Breaker    string        // closed, open, half-open
-	GatedFor   time.Duration // what is left of a throttle; 0 if none
-	InFlight   int
-	FirstByte  time.Duration // average; 0 if unknown
-	Reach      string        // what probes know of it, in words
-	// Unreachable: no probe reached it of late, and no request has succeeded since.
-	Unreachable bool
-}
-
-func (t Target) status() Status {
-	switch {
-	case t.Breaker == "open", t.Unreachable:
-		return Fail
-	case t.Drained, t.GatedFor > 0, t.Breaker == "half-open":
-		return Warn
-	default:
-		return Pass
-	}
 }
 
 // Gossip is the stamp as gossip shows it. It never counts for the status.
@@ -66,7 +42,7 @@ type Member struct {
 
 // detailAnswer builds the operator's document. The status is the one that
 // everyone gets.
-func detailAnswer(p *published, stamp bool, code int, d Detail) *answer {
+func detailAnswer(p *view, stamp bool, code int, d Detail) *answer {
 	s := p.summary
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	doc := document{
@@ -97,7 +73,7 @@ func detailAnswer(p *published, stamp bool, code int, d Detail) *answer {
 	}
 	for _, t := range d.Targets {
 		key := t.Backend + ":targets"
-		doc.Checks[key] = append(doc.Checks[key], targetCheck(t, now))
+		doc.Checks[key] = append(doc.Checks[key], targetCheck(t, d.Region, now))
 	}
 	if d.Gossip != nil {
 		doc.Checks["gossip:members"] = memberChecks(d.Gossip, now)
@@ -113,20 +89,32 @@ func warnIf(yes bool) Status {
 	return Pass
 }
 
-func targetCheck(t Target, now string) check {
+// targetCheck shows a target to a gateway in the region.
+func targetCheck(t targets.Status, region, now string) check {
 	return check{
 		ComponentID:   t.Deployment,
 		ComponentType: "component",
-		Status:        t.status(),
+		Status:        statusOf(t),
 		Time:          now,
 		Output:        t.Reach,
-		Region:        t.Region,
-		Passive:       t.Passive,
-		Breaker:       t.Breaker,
-		GatedMS:       (t.GatedFor + time.Millisecond - 1).Milliseconds(),
+		Region:        string(t.Region),
+		Passive:       string(t.Region) != region,
+		Breaker:       t.Breaker.String(),
+		Gated:         t.Gate,
 		Drained:       t.Drained,
-		InFlight:      t.InFlight,
-		FirstByteMS:   float64(t.FirstByte.Microseconds()) / 1000,
+		InFlight:      t.InFlight + t.PeerInFlight,
+		FirstByteMS:   float64(time.Duration(t.FirstByte).Microseconds()) / 1000,
+	}
+}
+
+func statusOf(t targets.Status) Status {
+	switch {
+	case t.Breaker == breaker.Open, t.Unreachable:
+		return Fail
+	case t.Drained, t.Gate > 0, t.Breaker == breaker.HalfOpen:
+		return Warn
+	default:
+		return Pass
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // A clock feeds a machine, one evaluation each Period.
@@ -45,7 +46,7 @@ func TestTheRiseWaitsForTheHold(t *testing.T) {
 	} {
 		c := newClock()
 		c.m.Evaluate(well())
-		c.hold(left(health.None), outage)
+		c.hold(left(targets.None), outage)
 		if got := c.until(health.Pass, well(), time.Hour); got != want+health.Period {
 			t.Errorf("after an outage of %v it rose in %v, want %v and one period", outage, got, want)
 		}
@@ -56,9 +57,9 @@ func TestTheRiseWaitsForTheHold(t *testing.T) {
 func TestTheHoldBeginsAnewWithEachBadLook(t *testing.T) {
 	c := newClock()
 	c.m.Evaluate(well())
-	c.hold(left(health.None), time.Hour)
+	c.hold(left(targets.None), time.Hour)
 	c.hold(well(), 7*time.Second)
-	c.hold(left(health.None), health.Period) // and shows that it may flap
+	c.hold(left(targets.None), health.Period) // and shows that it may flap
 	if got := c.until(health.Pass, well(), time.Hour); got != 40*time.Second+health.Period {
 		t.Errorf("it rose after %v", got)
 	}
@@ -71,14 +72,14 @@ func TestEachFallSoonAfterARiseDoublesTheHold(t *testing.T) {
 	c.m.Evaluate(well())
 	for i, seconds := range []int{8, 16, 32, 64, 128, 256, 300, 300} {
 		want := time.Duration(seconds) * time.Second
-		c.hold(left(health.None), 2*time.Minute)
+		c.hold(left(targets.None), 2*time.Minute)
 		if got := c.until(health.Pass, well(), time.Hour); got != want+health.Period {
 			t.Errorf("rise %d after %v, want %v and a period", i, got, want)
 		}
 		c.hold(well(), time.Minute)
 	}
 	c.hold(well(), 5*time.Minute)
-	c.hold(left(health.None), 2*time.Minute)
+	c.hold(left(targets.None), 2*time.Minute)
 	if got := c.until(health.Pass, well(), time.Hour); got != 8*time.Second+health.Period {
 		t.Errorf("after five calm minutes: %v", got)
 	}
@@ -91,10 +92,10 @@ func TestAPolicyAndADrainAreNoFlaps(t *testing.T) {
 		c := newClock()
 		c.m.Evaluate(well())
 		for range 3 {
-			c.hold(left(health.None), 2*time.Minute)
+			c.hold(left(targets.None), 2*time.Minute)
 			c.until(health.Pass, well(), time.Hour)
 		}
-		c.hold(left(health.None), 10*time.Second)
+		c.hold(left(targets.None), 10*time.Second)
 		return c
 	}
 	c := flapping()
@@ -113,7 +114,7 @@ func TestAPolicyAndADrainAreNoFlaps(t *testing.T) {
 				t.Errorf("after a drain of the %s it rose in %v, want two periods", name, got)
 			}
 		}
-		c.hold(left(health.None), 2*time.Minute)
+		c.hold(left(targets.None), 2*time.Minute)
 		if got := c.until(health.Pass, well(), time.Hour); got != 8*time.Second+health.Period {
 			t.Errorf("an outage after drains of the %s: it rose in %v", name, got)
 		}

@@ -63,7 +63,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // find returns the answer for anyone.
-func (h *Handler) find(p *published, path string) *answer {
+func (h *Handler) find(p *view, path string) *answer {
 	switch path {
 	case "/health/live":
 		return h.live

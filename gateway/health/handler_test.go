@@ -13,7 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // fresh returns a machine that has just evaluated the inputs.
@@ -52,8 +54,8 @@ func TestEachPathAnswersWhatItsReaderNeeds(t *testing.T) {
 		{"draining", drained, [5]int{200, 200, 503, 503, 200}},
 		{"without a policy", fresh(health.Inputs{CredentialsUsable: true}), [5]int{200, 200, 503, 503, 503}},
 		{"never evaluated", silent, [5]int{200, 200, 503, 503, 503}},
-		{"only passive regions", fresh(left(health.PassiveOnly)), [5]int{200, 200, 200, 200, 200}},
-		{"nothing left", fresh(left(health.None)), [5]int{200, 200, 200, 503, 503}},
+		{"only passive regions", fresh(left(targets.PassiveOnly)), [5]int{200, 200, 200, 200, 200}},
+		{"nothing left", fresh(left(targets.None)), [5]int{200, 200, 200, 503, 503}},
 	} {
 		h := health.NewHandler(health.Config{Machine: tc.m})
 		for i, path := range paths() {
@@ -95,7 +97,7 @@ func decode(t *testing.T, body []byte) doc {
 }
 
 func TestWarnIsExactly200(t *testing.T) {
-	w := get(health.NewHandler(health.Config{Machine: fresh(left(health.AllThrottled))}), "/health/stamp")
+	w := get(health.NewHandler(health.Config{Machine: fresh(left(targets.AllThrottled))}), "/health/stamp")
 	if d := decode(t, w.Body.Bytes()); w.Code != 200 || d.Status != "warn" {
 		t.Errorf("%d, %s", w.Code, w.Body)
 	}
@@ -155,7 +157,7 @@ func exchange(t testing.TB, addr, request string) string {
 }
 
 func TestHeadSaysWhatGetWouldSend(t *testing.T) {
-	h := health.NewHandler(health.Config{Machine: fresh(left(health.None))})
+	h := health.NewHandler(health.Config{Machine: fresh(left(targets.None))})
 	for _, path := range append(paths(), "/health/route/unknown", "/health/") {
 		g := get(h, path)
 		w := serve(h, httptest.NewRequest(http.MethodHead, path, nil))
@@ -193,19 +195,19 @@ func secretDetail() health.Detail {
 	return health.Detail{
 		Version: "canary-version", Gateway: "canary-gateway", Boundary: "canary-boundary", Region: "canary-region",
 		PolicySerial: 424242, PolicyAge: 61 * time.Second,
-		Targets: []health.Target{
-			{Backend: "canary-backend", Deployment: "a", Region: "x", Breaker: "open", InFlight: 3},
-			{Backend: "canary-backend", Deployment: "b", Region: "x", Breaker: "closed", GatedFor: 1500 * time.Microsecond},
-			{Backend: "canary-backend", Deployment: "c", Breaker: "closed", FirstByte: 250 * time.Millisecond},
-			{Backend: "canary-idle", Deployment: "d", Breaker: "closed", Reach: "idle, probed 4 s ago"},
-			{Backend: "canary-gone", Deployment: "e", Breaker: "closed", Reach: "unreachable, canary", Unreachable: true},
+		Targets: []targets.Status{
+			{Backend: "canary-backend", Deployment: "a", Region: "x", Breaker: breaker.Open, InFlight: 1, PeerInFlight: 2},
+			{Backend: "canary-backend", Deployment: "b", Region: "x", Gate: targets.Milliseconds(1500 * time.Microsecond)},
+			{Backend: "canary-backend", Deployment: "c", FirstByte: targets.Milliseconds(250 * time.Millisecond)},
+			{Backend: "canary-idle", Deployment: "d", Reach: "idle, probed 4 s ago"},
+			{Backend: "canary-gone", Deployment: "e", Reach: "unreachable, canary", Unreachable: true},
 		},
 		Gossip: &health.Gossip{Members: []health.Member{{Name: "canary-peer", State: "alive", PolicySerial: 424242, Ready: health.Pass}}},
 	}
 }
 
 func TestOnlyTheOperatorSeesDetails(t *testing.T) {
-	for _, in := range []health.Inputs{well(), left(health.None), left(health.PassiveOnly)} {
+	for _, in := range []health.Inputs{well(), left(targets.None), left(targets.PassiveOnly)} {
 		m := fresh(in)
 		authorized := func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer right" }
 		public := health.NewHandler(health.Config{Machine: m, Authorized: authorized, Detail: secretDetail})
@@ -324,7 +326,7 @@ func TestAnswersWhileTheStateChanges(t *testing.T) {
 		})
 	}
 	for i := range 200 {
-		in := left(health.Availability(i % 4))
+		in := left(targets.Availability(i % 4))
 		in.Now = time.Now()
 		m.Evaluate(in)
 	}

@@ -1,18 +1,19 @@
 // Package health decides what a gateway says of itself and of its stamp, and
 // answers the five health paths.
 //
-// The Machine is a damped state machine, fed every half second with what the
-// gateway knows; the Handler serves what the Machine last published, a prebuilt
-// byte slice, and so asks nobody while it answers. Neither the store nor gossip
-// is an input: their loss cannot change an answer. The package never sees a
-// request's credential, never redirects, and imports of ours the policy only.
-// The gateway's wiring and its admin listener are its users.
+// The Machine is a damped state machine, fed by the Watch every half second with
+// what the gateway knows of its policy and its targets; the Handler serves what the
+// Machine last showed, a prebuilt byte slice, and so asks nobody while it answers.
+// Neither the store nor gossip is an input: their loss cannot change an answer. The
+// package never sees a request's credential and never redirects. The gateway's
+// wiring and its admin listener are its users.
 package health
 
 import (
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 const (
@@ -57,35 +58,6 @@ func (s Status) Good() bool { return s != Fail }
 // MarshalText returns the word of the health format.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Availability is what is left for a route. The order is from bad to good.
-type Availability uint8
-
-// The availabilities.
-const (
-	// None: no target could be asked.
-	None Availability = iota
-	// AllThrottled: none can be asked now, but at least one only because it is gated.
-	AllThrottled
-	// PassiveOnly: a target can be asked, but none in the stamp's own region.
-	PassiveOnly
-	// OwnAvailable: a target of the stamp's own region can be asked.
-	OwnAvailable
-)
-
-// String says it in words, for the detailed document.
-func (a Availability) String() string {
-	switch a {
-	case OwnAvailable:
-		return "the own region serves"
-	case PassiveOnly:
-		return "only passive regions are left"
-	case AllThrottled:
-		return "every target is throttled"
-	default:
-		return "no target is available"
-	}
-}
-
 // Inputs is what one evaluation looks at.
 type Inputs struct {
 	// Now is the time of the evaluation.
@@ -114,18 +86,18 @@ type Inputs struct {
 type Route struct {
 	Name         string
 	Required     bool // counts for the stamp
-	Availability Availability
+	Availability targets.Availability
 }
 
 // status judges a route by what is left for it.
 func (r Route) status(choice policy.StampHealth) Status {
 	var severity policy.Severity
 	switch r.Availability {
-	case OwnAvailable:
+	case targets.OwnAvailable:
 		return Pass
-	case PassiveOnly:
+	case targets.PassiveOnly:
 		severity = choice.OnlyPassive
-	case AllThrottled:
+	case targets.AllThrottled:
 		severity = choice.AllThrottled
 	default:
 		return Fail

@@ -1,17 +1,18 @@
 package health
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // A Machine turns evaluations into damped answers. Evaluate and Drain may be
-// called by any goroutine; readers take what was last published without a lock.
+// called by any goroutine; readers take what was last shown without a lock.
 type Machine struct {
 	mu      sync.Mutex // guards the fields below; nothing is called out while it is held
 	ready   damper
@@ -25,18 +26,18 @@ type Machine struct {
 
 	// words holds the document of each Status that says nothing more.
 	words [Pass + 1]*answer
-	now   atomic.Pointer[published]
+	now   atomic.Pointer[view]
 }
 
 // routeState is what the machine keeps of a route.
 type routeState struct {
 	damper
 	required bool
-	left     Availability
+	left     targets.Availability
 }
 
-// published is what readers see. It never changes.
-type published struct {
+// view is what readers see. It never changes.
+type view struct {
 	at      time.Time // of the evaluation; zero before the first
 	policy  bool
 	summary Summary
@@ -63,7 +64,7 @@ type RouteSummary struct {
 	Name         string
 	Required     bool
 	Status       Status
-	Availability Availability
+	Availability targets.Availability
 }
 
 // NewMachine returns a machine that says fail until its first evaluation.
@@ -72,23 +73,8 @@ func NewMachine() *Machine {
 	for s := Fail; s <= Pass; s++ {
 		m.words[s] = statusAnswer(s)
 	}
-	m.publish()
+	m.renew()
 	return m
-}
-
-// Run evaluates at once and then every Period until ctx ends. observe is called
-// by this goroutine only.
-func (m *Machine) Run(ctx context.Context, observe func(now time.Time) Inputs) {
-	tick := time.NewTicker(Period)
-	defer tick.Stop()
-	for {
-		m.Evaluate(observe(time.Now()))
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // Evaluate takes one look. It is a pure step of the machine: the time comes
@@ -124,7 +110,7 @@ func (m *Machine) Evaluate(in Inputs) {
 	m.last.Routes = nil
 	m.settled = m.rests(&in)
 	m.force()
-	m.publish()
+	m.renew()
 }
 
 // asBefore compares what is not about routes.
@@ -153,10 +139,10 @@ func (m *Machine) Drain() {
 	defer m.mu.Unlock()
 	m.drained = true
 	m.force()
-	m.publish()
+	m.renew()
 }
 
-// Summary returns the state as last published.
+// Summary returns the state as last shown.
 func (m *Machine) Summary() Summary { return m.now.Load().summary }
 
 // evaluateRoutes takes each route one step further and forgets those that the
@@ -189,8 +175,8 @@ func (m *Machine) force() {
 
 func (m *Machine) draining() bool { return m.drained || m.last.Draining }
 
-// publish makes the present state visible.
-func (m *Machine) publish() {
+// renew makes the present state visible.
+func (m *Machine) renew() {
 	s := Summary{
 		Ready:    m.ready.shown,
 		Stamp:    m.stamp.shown,
@@ -201,7 +187,7 @@ func (m *Machine) publish() {
 		s.Routes = append(s.Routes, RouteSummary{name, st.required, st.shown, st.left})
 	}
 	slices.SortFunc(s.Routes, func(a, b RouteSummary) int { return strings.Compare(a.Name, b.Name) })
-	p := &published{at: m.last.Now, policy: m.last.PolicyLoaded, summary: s}
+	p := &view{at: m.last.Now, policy: m.last.PolicyLoaded, summary: s}
 	if old := m.now.Load(); old != nil && old.summary.equal(s) {
 		p.summary, p.ready, p.stamp, p.routes = old.summary, old.ready, old.stamp, old.routes
 	} else {

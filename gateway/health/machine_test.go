@@ -1,7 +1,6 @@
 package health_test
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // epoch is any moment.
@@ -24,8 +24,8 @@ func well() health.Inputs {
 		PolicyLoaded:      true,
 		CredentialsUsable: true,
 		Routes: []health.Route{
-			{Name: "chat", Required: true, Availability: health.OwnAvailable},
-			{Name: "embed", Required: false, Availability: health.OwnAvailable},
+			{Name: "chat", Required: true, Availability: targets.OwnAvailable},
+			{Name: "embed", Required: false, Availability: targets.OwnAvailable},
 		},
 	}
 }
@@ -37,7 +37,7 @@ func with(change func(*health.Inputs)) health.Inputs {
 	return in
 }
 
-func left(a health.Availability) health.Inputs {
+func left(a targets.Availability) health.Inputs {
 	return with(func(in *health.Inputs) { in.Routes[0].Availability = a })
 }
 
@@ -58,7 +58,7 @@ func TestTheFirstEvaluationDecides(t *testing.T) {
 		t.Errorf("after a good one: %v", s)
 	}
 	m = health.NewMachine()
-	m.Evaluate(left(health.None))
+	m.Evaluate(left(targets.None))
 	if s := m.Summary(); s.Ready != health.Pass || s.Stamp != health.Fail {
 		t.Errorf("after a bad one: %v", s)
 	}
@@ -158,7 +158,7 @@ func TestADrainedRegionFailsTheStampButStaysReady(t *testing.T) {
 
 func TestOnlyRequiredRoutesCount(t *testing.T) {
 	m := health.NewMachine()
-	m.Evaluate(with(func(in *health.Inputs) { in.Routes[1].Availability = health.None }))
+	m.Evaluate(with(func(in *health.Inputs) { in.Routes[1].Availability = targets.None }))
 	s := m.Summary()
 	if s.Stamp != health.Pass || s.Routes[1].Status != health.Fail {
 		t.Errorf("%v", s)
@@ -167,18 +167,18 @@ func TestOnlyRequiredRoutesCount(t *testing.T) {
 
 func TestThePolicyChoosesWhatTwoStatesMean(t *testing.T) {
 	for _, tc := range []struct {
-		left   health.Availability
+		left   targets.Availability
 		choice policy.StampHealth
 		want   health.Status
 	}{
-		{health.OwnAvailable, policy.StampHealth{OnlyPassive: policy.Fail, AllThrottled: policy.Fail}, health.Pass},
-		{health.PassiveOnly, policy.StampHealth{}, health.Warn},
-		{health.PassiveOnly, policy.StampHealth{OnlyPassive: policy.Warn, AllThrottled: policy.Fail}, health.Warn},
-		{health.PassiveOnly, policy.StampHealth{OnlyPassive: policy.Fail}, health.Fail},
-		{health.AllThrottled, policy.StampHealth{}, health.Warn},
-		{health.AllThrottled, policy.StampHealth{OnlyPassive: policy.Fail, AllThrottled: policy.Warn}, health.Warn},
-		{health.AllThrottled, policy.StampHealth{AllThrottled: policy.Fail}, health.Fail},
-		{health.None, policy.StampHealth{}, health.Fail},
+		{targets.OwnAvailable, policy.StampHealth{OnlyPassive: policy.Fail, AllThrottled: policy.Fail}, health.Pass},
+		{targets.PassiveOnly, policy.StampHealth{}, health.Warn},
+		{targets.PassiveOnly, policy.StampHealth{OnlyPassive: policy.Warn, AllThrottled: policy.Fail}, health.Warn},
+		{targets.PassiveOnly, policy.StampHealth{OnlyPassive: policy.Fail}, health.Fail},
+		{targets.AllThrottled, policy.StampHealth{}, health.Warn},
+		{targets.AllThrottled, policy.StampHealth{OnlyPassive: policy.Fail, AllThrottled: policy.Warn}, health.Warn},
+		{targets.AllThrottled, policy.StampHealth{AllThrottled: policy.Fail}, health.Fail},
+		{targets.None, policy.StampHealth{}, health.Fail},
 	} {
 		m := health.NewMachine()
 		in := left(tc.left)
@@ -194,7 +194,7 @@ func TestAChangedPolicyChangesTheRoutes(t *testing.T) {
 	m := health.NewMachine()
 	m.Evaluate(well())
 	m.Evaluate(with(func(in *health.Inputs) {
-		in.Routes = []health.Route{{Name: "new", Required: true, Availability: health.OwnAvailable}}
+		in.Routes = []health.Route{{Name: "new", Required: true, Availability: targets.OwnAvailable}}
 	}))
 	s := m.Summary()
 	if len(s.Routes) != 1 || s.Routes[0].Name != "new" || s.Routes[0].Status != health.Pass {
@@ -206,16 +206,22 @@ func TestFaultsShowWithinTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := health.NewMachine()
 		var state, serial atomic.Uint32
-		state.Store(uint32(health.OwnAvailable))
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
+		state.Store(uint32(targets.OwnAvailable))
+		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			m.Run(ctx, func(now time.Time) health.Inputs {
-				in := left(health.Availability(state.Load()))
-				in.Now, in.Policy = now, fmt.Sprint(serial.Load())
-				return in
-			})
+			tick := time.NewTicker(health.Period)
+			defer tick.Stop()
+			for {
+				in := left(targets.Availability(state.Load()))
+				in.Now, in.Policy = time.Now(), fmt.Sprint(serial.Load())
+				m.Evaluate(in)
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+				}
+			}
 		}()
 		until := func(want health.Status) time.Duration {
 			start := time.Now()
@@ -232,18 +238,18 @@ func TestFaultsShowWithinTwoSeconds(t *testing.T) {
 		for phase := range 10 {
 			time.Sleep(time.Duration(phase) * health.Period / 10)
 			synctest.Wait()
-			state.Store(uint32(health.None))
+			state.Store(uint32(targets.None))
 			if took := until(health.Fail); took > 1501*time.Millisecond {
 				t.Errorf("phase %d: fell after %v", phase, took)
 			}
-			state.Store(uint32(health.OwnAvailable))
+			state.Store(uint32(targets.OwnAvailable))
 			// An outage of under half a minute: 40 s, and one Period to notice it.
 			if took := until(health.Pass); took < 40*time.Second || took > 40501*time.Millisecond {
 				t.Errorf("phase %d: rose after %v", phase, took)
 			}
 			serial.Add(1) // else the next fall would be a flap
 		}
-		cancel()
+		close(stop)
 		<-done
 	})
 }
@@ -255,7 +261,7 @@ func TestShortFaultsNeverShow(t *testing.T) {
 		m := health.NewMachine()
 		m.Evaluate(well())
 		for _, n := range rapid.SliceOf(rapid.IntRange(0, 2)).Draw(t, "bad in a row") {
-			times(m, n, left(health.None))
+			times(m, n, left(targets.None))
 			m.Evaluate(well())
 			if m.Summary().Stamp == health.Fail {
 				t.Fatalf("fell after %d bad", n)
@@ -269,7 +275,7 @@ func TestSummaryListsRoutesByName(t *testing.T) {
 	in := well()
 	in.Routes = nil
 	for i := range 50 {
-		in.Routes = append(in.Routes, health.Route{Name: fmt.Sprintf("r%02d", 49-i), Availability: health.OwnAvailable})
+		in.Routes = append(in.Routes, health.Route{Name: fmt.Sprintf("r%02d", 49-i), Availability: targets.OwnAvailable})
 	}
 	m.Evaluate(in)
 	for i, r := range m.Summary().Routes {

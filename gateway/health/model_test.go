@@ -8,6 +8,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // faults are what may be wrong at one evaluation: six switches.
@@ -24,11 +25,11 @@ func (f faults) inputs(choice policy.StampHealth) health.Inputs {
 	in.Draining, in.RegionDrained = f.Draining, f.RegionDrained
 	switch {
 	case f.OwnGone && f.Throttled:
-		in.Routes[0].Availability = health.AllThrottled
+		in.Routes[0].Availability = targets.AllThrottled
 	case f.OwnGone:
-		in.Routes[0].Availability = health.PassiveOnly
+		in.Routes[0].Availability = targets.PassiveOnly
 	case f.Throttled: // out, in every region
-		in.Routes[0].Availability = health.None
+		in.Routes[0].Availability = targets.None
 	}
 	return in
 }

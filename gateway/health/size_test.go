@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/gateway/health"
+	"github.com/stampgate/stampgate/gateway/targets"
 )
 
 // The document for anyone has a constant size, however many routes there are: it
@@ -17,12 +18,12 @@ func TestTheDocumentForAnyoneHasAConstantSize(t *testing.T) {
 	for _, routes := range []int{21, 500, 20_000} {
 		in := health.Inputs{Now: time.Now().Add(time.Hour), PolicyLoaded: true, CredentialsUsable: true}
 		for n := range routes {
-			r := health.Route{Name: fmt.Sprintf("%05d-%s", n, strings.Repeat("x", 50)), Required: n%2 == 0, Availability: health.OwnAvailable}
+			r := health.Route{Name: fmt.Sprintf("%05d-%s", n, strings.Repeat("x", 50)), Required: n%2 == 0, Availability: targets.OwnAvailable}
 			if n == 7 || n == 8 {
-				r.Availability = health.None
+				r.Availability = targets.None
 			}
 			if n%10 == 9 {
-				r.Availability = health.PassiveOnly
+				r.Availability = targets.PassiveOnly
 			}
 			in.Routes = append(in.Routes, r)
 		}

@@ -146,35 +146,31 @@ func (w *world) newGateway(ctx context.Context, region geo.RegionID) *gateway {
 		Draining: g.draining.Load, Count: func(o probe.Outcome) { g.counts[o]++ }, IdleAfter: targets.IdleAfter,
 	})
 	w.done.Go(func() { prober.Run(ctx) })
+	watch := health.NewWatch(health.WatchConfig{
+		Machine: g.machine, Registry: g.registry, Region: region, Snapshot: func() *policy.Snapshot { return w.snapshot },
+		CredentialsUsable: func(*policy.Snapshot) bool { return true },
+		Draining:          g.draining.Load, RegionDrained: func() bool { return false },
+	})
 	w.done.Go(func() {
-		last := health.Pass
-		g.machine.Run(ctx, func(now time.Time) health.Inputs {
-			if s := g.machine.Summary(); !now.Equal(time.Time{}) && s.Stamp.Good() != last.Good() && len(s.Routes) > 0 {
+		tick := time.NewTicker(health.Period)
+		defer tick.Stop()
+		for last := health.Pass; ; {
+			watch.Look(time.Now())
+			if s := g.machine.Summary(); s.Stamp.Good() != last.Good() {
 				last = s.Stamp
 				g.flips.Add(1)
 				if last.Good() {
 					g.rises.Add(1)
 				}
 			}
-			return g.inputs(now)
-		})
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
 	})
 	return g
-}
-
-// inputs is what the gateway's wiring tells the machine.
-func (g *gateway) inputs(now time.Time) health.Inputs {
-	in := health.Inputs{Now: now, PolicyLoaded: true, CredentialsUsable: true, Policy: g.world.snapshot.Digest(), Draining: g.draining.Load()}
-	rules, _ := g.world.snapshot.Stamp(g.region)
-	in.Choice = rules.Health
-	for r := range g.world.snapshot.Routes() {
-		left := g.registry.Serves(now, targets.Request{Route: r, Stamp: rules, Region: g.region, Stateless: true})
-		in.Routes = append(in.Routes, health.Route{Name: r.Name, Required: r.Required, Availability: map[targets.Availability]health.Availability{
-			targets.OwnAvailable: health.OwnAvailable, targets.PassiveOnly: health.PassiveOnly,
-			targets.AllThrottled: health.AllThrottled, targets.None: health.None,
-		}[left]})
-	}
-	return in
 }
 
 // code is what a router's probe gets.

@@ -20,8 +20,8 @@ import (
 func noEvidence(t *testing.T, r *rig) {
 	t.Helper()
 	for _, s := range r.registry.Status(time.Now()) {
-		if s.Breaker != breaker.Closed || s.Suspect || !s.Available() {
-			t.Errorf("%s: breaker %v, suspect %t, available %t", s.Backend, s.Breaker, s.Suspect, s.Available())
+		if s.Breaker != breaker.Closed || s.Suspect || !s.Available {
+			t.Errorf("%s: breaker %v, suspect %t, available %t", s.Backend, s.Breaker, s.Suspect, s.Available)
 		}
 	}
 }

@@ -271,7 +271,7 @@ func (st *state) publishBreakers(now time.Time) {
 func (st *state) says(now time.Time, about aspect) bool {
 	for _, x := range st.exclusions {
 		if x.aspect == about {
-			if s, _, _ := x.breaker.Speaks(now); s != breaker.Closed {
+			if s, _, _ := x.breaker.Effective(now); s != breaker.Closed {
 				return true
 			}
 		}

@@ -60,7 +60,7 @@ func TestForbiddenOperationSetsAsideThePair(t *testing.T) {
 		t.Error("chat is kept away, too")
 	}
 	ticket.Observe(w.now, worked)
-	if s := w.reg.Status(w.now)[0]; !s.Forbidden || !s.Available() {
+	if s := w.reg.Status(w.now)[0]; !s.Forbidden || !s.Available {
 		t.Errorf("status %+v", s)
 	}
 }

@@ -169,7 +169,7 @@ func (st *state) halfOpenSince(now time.Time) (int64, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	ask := func(b *breaker.Breaker) {
-		if state, until, _ := b.Speaks(now); state == breaker.HalfOpen {
+		if state, until, _ := b.Effective(now); state == breaker.HalfOpen {
 			since = max(since, st.since(until))
 		}
 	}
@@ -225,14 +225,4 @@ func (r *Registry) reachText(st *state, now time.Time) (text string, unreachable
 		return "idle, " + ago + ", not confirmed yet: " + rc.why, false
 	}
 	return "idle, " + ago, false
-}
-
-// addReach adds what probes know to what a request would find.
-func (e *Explanation) addReach(text string, _ bool) {
-	switch {
-	case e.Reason == "":
-		e.Reason = text
-	case text != "":
-		e.Reason += "; " + text
-	}
 }

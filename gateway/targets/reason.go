@@ -105,9 +105,9 @@ func (s *Selection) owns(st *state, due int64) bool {
 	return s.at >= due+int64(probeGrace)
 }
 
-// passiveAllowed reports whether the reason for which the region's own targets
-// cannot serve is one for which the policy lets passive regions serve. Where the
-// region has no target of its own there is nothing to restrict.
+// passiveAllowed reports whether the policy lets passive regions serve now: always,
+// or only while the region's own targets are throttled, or only while they fail.
+// Where the region has no target of its own there is nothing to restrict.
 func (s *Selection) passiveAllowed() bool {
 	if s.passiveOnce {
 		return s.passiveOK

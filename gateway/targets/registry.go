@@ -29,7 +29,7 @@ type Registry struct {
 	stirred  atomic.Uint32            // for whom something may have changed: bits of Watcher
 	told     atomic.Bool              // the last Export had something to tell
 	heard    atomic.Bool              // the last ApplyRemote had something to say
-	doubts   atomic.Bool              // others\' word keeps some target back
+	doubts   atomic.Bool              // others' word keeps some target back
 	cautions atomic.Pointer[Cautions] // the last, if it holds as long as nothing is stirred
 
 	mu sync.Mutex // serialises changes of view; never held across a call out
@@ -56,19 +56,17 @@ func New(region geo.RegionID) *Registry {
 	return r
 }
 
-// Advance makes state for the targets of a new snapshot and the plans of its
-// routes, so that no request makes one, and drops the state of targets that it no
-// longer names. Requests that began under the old one end as they began. A
-// deployment that was missing gets another chance.
-func (r *Registry) Advance(s *policy.Snapshot) {
+// Prepare makes state for the targets of a snapshot that is about to be in force and
+// the plans of its routes, so that no request makes one. It takes nothing from
+// requests of the snapshot before: the state of targets that only that one names
+// goes when retire is called, once no new request sees it; requests that began under
+// it end as they began. A deployment that was missing gets another chance.
+func (r *Registry) Prepare(s *policy.Snapshot) (retire func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old, now := r.view.Load(), time.Now()
 	next := &view{
-		states:  make(map[policy.Key]*state),
-		plans:   make(map[planKey]*plan),
-		before:  old.plans,
-		budgets: make(map[string]*budget.Budget),
+		states: maps.Clone(old.states), plans: make(map[planKey]*plan), before: old.plans, budgets: maps.Clone(old.budgets),
 	}
 	for t := range s.Targets() {
 		st := old.states[t.Key]
@@ -79,15 +77,30 @@ func (r *Registry) Advance(s *policy.Snapshot) {
 		next.states[t.Key] = st
 	}
 	for route := range s.Routes() {
-		b := old.budgets[route.Name]
-		if b == nil {
-			b = new(budget.Budget)
+		if next.budgets[route.Name] == nil {
+			next.budgets[route.Name] = new(budget.Budget)
 		}
-		next.budgets[route.Name] = b
 		if r.region != "" {
 			next.plans[planKey{route, r.region}] = r.newPlan(next, route, route.Tiers(r.region))
 		}
 	}
+	r.view.Store(next)
+	r.stir()
+	return func() { r.retire(s) }
+}
+
+// Advance prepares for a snapshot and retires what it does not name, for a registry
+// that no request uses meanwhile.
+func (r *Registry) Advance(s *policy.Snapshot) { r.Prepare(s)() }
+
+// retire drops the state of what the snapshot does not name.
+func (r *Registry) retire(s *policy.Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.view.Load()
+	next := &view{states: maps.Clone(old.states), plans: old.plans, before: old.before, budgets: maps.Clone(old.budgets)}
+	maps.DeleteFunc(next.states, func(k policy.Key, _ *state) bool { _, named := s.Target(k); return !named })
+	maps.DeleteFunc(next.budgets, func(name string, _ *budget.Budget) bool { _, named := s.Route(name); return !named })
 	r.view.Store(next)
 	r.stir()
 }

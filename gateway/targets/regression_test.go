@@ -280,8 +280,8 @@ func TestExplainTellsSaneWaits(t *testing.T) {
 		w.told(0, 1, throttled(time.Hour), "b")
 		for _, client := range []string{"a", "b", "c"} {
 			for _, e := range w.reg.Explain(w.now, w.request(client)) {
-				if e.Wait < 0 || e.Wait > 24*time.Hour {
-					t.Errorf("kind %d, client %s: %q for %v", kind, client, e.Reason, e.Wait)
+				if wait := time.Duration(e.Wait); wait < 0 || wait > 24*time.Hour {
+					t.Errorf("kind %d, client %s: %q for %v", kind, client, e.Reason, wait)
 				}
 			}
 		}

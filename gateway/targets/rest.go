@@ -69,7 +69,7 @@ func (r *Registry) Cautions(now time.Time, region geo.RegionID) *Cautions {
 		s := st.status(now, at)
 		out.InFlight += s.InFlight + s.PeerInFlight
 		if fails := s.Breaker != breaker.Closed || s.PeersOpen > 0; fails || s.Gate > 0 {
-			out.Targets = append(out.Targets, Caution{Key: s.Key, Gate: s.Gate, Fails: fails})
+			out.Targets = append(out.Targets, Caution{Key: s.Key, Gate: time.Duration(s.Gate), Fails: fails})
 		}
 	}
 	slices.SortFunc(out.Targets, func(a, b Caution) int { return compareKeys(a.Key, b.Key) })

@@ -33,18 +33,27 @@ type Request struct {
 	Backend  string // if set, the only backend that may serve it: it holds the object
 }
 
+// RequestOf is what a call of any client to a route looks like in a region.
+func RequestOf(s *policy.Snapshot, route *policy.CompiledRoute, region geo.RegionID) Request {
+	req := Request{Route: route, Region: region, Stateless: true}
+	if rules, ok := s.Stamp(region); ok {
+		req.Stamp = rules
+	}
+	return req
+}
+
 // The classes of targets for one request, best first. Up to suspect they decide
-// within a tier; the later ones are taken when no tier has a better.
+// within a tier; the later ones are taken when no tier has a better: see order.
 const (
 	clean   = pick.Best
 	near    = clean + 1  // near a limit, and this request was drawn to spare it
 	suspect = clean + 2  // the last outcome was a failure
-	tried   = clean + 3  // the same, and another request finds out, or the retry could not be paid for
+	onTrial = clean + 3  // the same, and another request is finding out, or a retry could not be paid for
 	full    = clean + 4  // has all the scouts that it takes, and this would be one more
-	ramping = clean + 5  // readmitted, and this request is not in its share yet
+	ramping = clean + 5  // readmitted, and this request is not in its share yet, or could not be repeated
 	doubted = clean + 6  // peers or another stamp say that it fails
 	altered = clean + 7  // answers as another model than the route's
-	unfit   = pick.Never // gated, ejected, drained, missing or tried
+	unfit   = pick.Never // gated, ejected, drained or missing, or this request has tried it
 )
 
 // A Selection walks through the targets of one request, each at most once. It
@@ -113,33 +122,18 @@ func (s *Selection) look(now time.Time) {
 	s.now, s.at, s.passiveOnce, s.stuck = now, s.reg.since(now), false, false
 }
 
-// find takes the best target there is. Each walk goes through all tiers, down to
-// one class.
-//
-// A request that has cost one backend work already first looks everywhere, the
-// passive tiers too, for a target that did not just fail: with every target of the
-// own region failing, its second attempt is then the last, and the retry budget
-// lasts until the breakers have opened. Its last attempt leaves the tiers that
-// failed it. Where such a target is there but takes no more scouts, it waits.
+// find takes the first target of the order that admits the request. Where the
+// request may wait for room at one, it does not go on to what is worse.
 func (s *Selection) find(rng *rand.Rand) (Ticket, bool) {
-	if s.costly > 0 {
-		if s.costly == maxAttempts(s.req.Route)-1 {
-			if t, ok := s.walk(rng, near, s.tiers); ok {
-				return t, true
+	way := s.order()
+	for at, ok := way.next(); ok; at, ok = way.next() {
+		if at.mayWait {
+			if s.crowded() {
+				return Ticket{}, false
 			}
+			continue
 		}
-		if t, ok := s.walk(rng, near, 0); ok {
-			return t, true
-		}
-		if s.crowded() {
-			return Ticket{}, false
-		}
-	}
-	for _, worst := range [...]pick.Class{suspect, tried, full, ramping, doubted, altered} {
-		if worst == full && s.costly == 0 && s.crowded() {
-			return Ticket{}, false
-		}
-		if t, ok := s.walk(rng, worst, 0); ok {
+		if t, ok := s.choose(rng, at); ok {
 			return t, true
 		}
 	}
@@ -175,37 +169,28 @@ func (s *Selection) any(fits func(pick.Class) bool) bool {
 // races is how often a tier is asked again when another request was quicker.
 const races = 4
 
-// walk takes a target of the first tier that has one up to the class. It leaves
-// out the tiers whose bit is set in skip.
-func (s *Selection) walk(rng *rand.Rand, worst pick.Class, skip uint64) (Ticket, bool) {
-	for i := range s.plan.tiers {
-		t := &s.plan.tiers[i]
-		if skip&tierBit(i) != 0 || t.passive && !s.passiveAllowed() {
-			continue
+// choose takes a target of a step's tier: of the best class that is there, by load
+// and weight.
+func (s *Selection) choose(rng *rand.Rand, at step) (Ticket, bool) {
+	t := &s.plan.tiers[at.tier]
+	view := pick.Tier{
+		Weights: t.weights,
+		Turns:   t.turns,
+		Worst:   at.worst,
+		Class:   func(j int) pick.Class { return s.class(t, j) },
+		Load:    func(j int) pick.Load { return s.load(t.states[j]) },
+	}
+	for range races {
+		j := pick.Choose(rng, &view)
+		if j < 0 {
+			break
 		}
-		view := pick.Tier{
-			Weights: t.weights,
-			Turns:   t.turns,
-			Worst:   worst,
-			Class:   func(j int) pick.Class { return s.class(t, j) },
-			Load:    func(j int) pick.Load { return s.load(t.states[j]) },
-		}
-		for range races {
-			j := pick.Choose(rng, &view)
-			if j < 0 {
-				break
-			}
-			if ticket, ok := s.take(i, j, admission{}); ok {
-				return ticket, true
-			}
+		if ticket, ok := s.take(at.tier, j, admission{}); ok {
+			return ticket, true
 		}
 	}
 	return Ticket{}, false
 }
-
-// tierBit is the tier's bit; the policy has at most 64 tiers, and one more would
-// merely not be told from the last.
-func tierBit(i int) uint64 { return 1 << min(i, 63) }
 
 func (s *Selection) load(st *state) pick.Load {
 	n := int(st.inFlight.Load())
@@ -235,7 +220,7 @@ func (s *Selection) class(t *tier, j int) pick.Class {
 		return clean // somebody must find out
 	case st.suspect(s.at):
 		if st.trials.Load() > 0 || s.plan.budget.Left(s.now) < spareRetries {
-			return tried
+			return onTrial
 		}
 		return suspect
 	case s.scouts(st) && st.full():

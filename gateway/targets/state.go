@@ -195,7 +195,7 @@ type standing struct {
 
 // standing returns it. The caller holds mu.
 func (st *state) standing(now time.Time) standing {
-	health, _, _ := st.health.Speaks(now)
+	health, _, _ := st.health.Effective(now)
 	_, other := st.mismatched()
 	return standing{
 		gated:  !st.gate.Open(now),

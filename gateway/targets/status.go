@@ -1,8 +1,8 @@
 package targets
 
 import (
-	"cmp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -10,59 +10,82 @@ import (
 	"github.com/stampgate/stampgate/geo"
 )
 
-// A TargetStatus is what an operator may want to know of a target.
-type TargetStatus struct {
-	Key          policy.Key
-	Backend      string
-	Region       geo.RegionID
-	Gate         time.Duration // until the gate opens, 0 if it is open
-	Breaker      breaker.State
-	BreakerFor   time.Duration // until an open breaker tests the target
-	ByClient     bool          // the breaker is that of the only client which used the target
-	Share        float64       // of its usual work, below 1 after a readmission
-	InFlight     int           // by this gateway
-	PeerInFlight int
-	FirstByte    time.Duration // average, 0 if unknown
-	Identity     bool          // alarm: our credential is refused
-	Missing      bool          // the deployment does not exist
-	Retired      bool          // the model is no longer served there
-	Forbidden    bool          // some operation is forbidden to our identity
-	OtherModel   string        // what answers call their model, if it is not the route's
-	Avoided      bool          // and the target is avoided for it
-	Drained      bool          // by an order on its backend or its region
-	Excluded     bool          // set aside for whatever reason, or nothing has succeeded since
-	Suspect      bool          // its last outcome was a failure
-	PeersOpen    int           // peers whose breaker is open
-	Reach        string        // what probes have to do with it, in words; "" if nothing
-	Unreachable  bool          // by the last probes, and no request has succeeded since
+// A Status is what people may know of a target: operators in /status and in the
+// detailed health document, and the metrics. It goes out as JSON; its times are
+// what remains.
+type Status struct {
+	Key          policy.Key    `json:"-"`
+	Backend      string        `json:"backend"`
+	Deployment   string        `json:"deployment"`
+	Region       geo.RegionID  `json:"region"`
+	Available    bool          `json:"available"`         // a request would be sent to it
+	Drained      bool          `json:"drained,omitempty"` // by an order on its backend or its region
+	Gate         Milliseconds  `json:"gateMs,omitempty"`  // until it is no longer throttled
+	Breaker      breaker.State `json:"breaker"`
+	BreakerFor   Milliseconds  `json:"breakerMs,omitempty"`          // until an open breaker tests the target
+	ByClient     bool          `json:"breakerByOneClient,omitempty"` // the breaker is that of the only client which used the target
+	Share        float64       `json:"share"`                        // of its usual work, below 1 after a readmission
+	InFlight     int           `json:"inFlight"`                     // by this gateway
+	PeerInFlight int           `json:"peerInFlight"`
+	FirstByte    Milliseconds  `json:"firstByteMs,omitempty"`   // average, 0 if unknown
+	Identity     bool          `json:"identityAlarm,omitempty"` // our credential is refused
+	Missing      bool          `json:"deploymentMissing,omitempty"`
+	Retired      bool          `json:"modelRetired,omitempty"`
+	Forbidden    bool          `json:"operationForbidden,omitempty"` // some operation, to our identity
+	OtherModel   string        `json:"otherModel,omitempty"`         // what answers call their model, if it is not the route's
+	Avoided      bool          `json:"avoided,omitempty"`            // for that
+	Suspect      bool          `json:"suspect,omitempty"`            // its last outcome was a failure
+	PeersOpen    int           `json:"peersWithOpenBreaker,omitempty"`
+	Reach        string        `json:"reach,omitempty"` // what probes have to do with it, in words
+	Excluded     bool          `json:"-"`               // set aside for whatever reason, or nothing has succeeded since
+	Unreachable  bool          `json:"-"`               // by the last probes, and no request has succeeded since
 }
 
-// Available reports whether a request would be sent to the target.
-func (s TargetStatus) Available() bool {
+// available reports whether a request would be sent to the target.
+func (s *Status) available() bool {
 	return s.Gate == 0 && s.Breaker == breaker.Closed && !s.Excluded && !s.Drained && !s.Unreachable
 }
 
+// Milliseconds is a time that goes out as a whole number of milliseconds, rounded
+// up: what remains is not told to be over before it is.
+type Milliseconds time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (m Milliseconds) MarshalJSON() ([]byte, error) {
+	whole := (time.Duration(m) + time.Millisecond - 1).Milliseconds()
+	return strconv.AppendInt(nil, whole, 10), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Milliseconds) UnmarshalJSON(text []byte) error {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	*m = Milliseconds(time.Duration(n) * time.Millisecond)
+	return err
+}
+
 // Status returns what is known of each target, in the order of their keys.
-func (r *Registry) Status(now time.Time) []TargetStatus {
-	var all []TargetStatus
-	at := r.since(now)
-	d := r.drains.Load()
-	for _, st := range r.view.Load().states {
+func (r *Registry) Status(now time.Time) []Status {
+	states := r.view.Load().states
+	all := make([]Status, 0, len(states))
+	at, d := r.since(now), r.drains.Load()
+	for _, st := range states {
 		s := st.status(now, at)
 		s.Reach, s.Unreachable = r.reachText(st, now)
 		if t := st.target.Load(); t != nil {
 			s.Backend, s.Region = t.Backend, t.Region()
 			s.Drained = d != nil && d.excludes(t, true)
 		}
+		s.Available = s.available()
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b TargetStatus) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(all, func(a, b Status) int { return compareKeys(a.Key, b.Key) })
 	return all
 }
 
-func (st *state) status(now time.Time, at int64) TargetStatus {
-	s := TargetStatus{
-		Key: st.key, Share: st.share(at), InFlight: int(st.inFlight.Load()), FirstByte: st.firstByte(at),
+func (st *state) status(now time.Time, at int64) Status {
+	s := Status{
+		Key: st.key, Deployment: st.key.Deployment, Share: st.share(at),
+		InFlight: int(st.inFlight.Load()), FirstByte: Milliseconds(st.firstByte(at)),
 		Identity: st.alarm.Load(), Suspect: st.suspect(at),
 	}
 	if known, other := st.mismatched(); other {
@@ -73,13 +96,13 @@ func (st *state) status(now time.Time, at int64) TargetStatus {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	s.Gate = st.gate.OpensIn(now)
+	s.Gate = Milliseconds(st.gate.OpensIn(now))
 	s.Excluded = st.unproven.Load() || at < st.outUntil.Load()
 	s.Missing, s.Retired, s.Forbidden = st.says(now, missing), st.says(now, retirement), st.says(now, forbidden)
 	var until time.Time
-	s.Breaker, until, s.ByClient = st.health.Speaks(now)
+	s.Breaker, until, s.ByClient = st.health.Effective(now)
 	if s.Breaker == breaker.Open {
-		s.BreakerFor = until.Sub(now)
+		s.BreakerFor = Milliseconds(until.Sub(now))
 	}
 	return s
 }
@@ -95,18 +118,18 @@ const (
 	OwnAvailable                     // one of the region's own can serve
 )
 
-// String returns the availability as status and health name it.
+// String says it in words, for the detailed health document.
 func (a Availability) String() string {
 	switch a {
-	case AllThrottled:
-		return "all-throttled"
-	case PassiveOnly:
-		return "passive-only"
 	case OwnAvailable:
-		return "available"
-	case None:
+		return "the own region serves"
+	case PassiveOnly:
+		return "only passive regions are left"
+	case AllThrottled:
+		return "every target is throttled"
+	default:
+		return "no target is available"
 	}
-	return "none"
 }
 
 // Serves tells what a route can expect now, for health. The request's Client and
@@ -185,163 +208,13 @@ func (st *state) alone(now time.Time, why reason) reason {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if state, _, _ := st.health.Speaks(now); state == breaker.Open {
+	if state, _, _ := st.health.Effective(now); state == breaker.Open {
 		return ejected
 	}
 	for _, x := range st.exclusions {
-		if state, _, _ := x.breaker.Speaks(now); x.aspect != forbidden && state == breaker.Open {
+		if state, _, _ := x.breaker.Effective(now); x.aspect != forbidden && state == breaker.Open {
 			return reasonOf(x.aspect)
 		}
 	}
 	return fine
-}
-
-// An Explanation says where a target stands in the order for a request.
-type Explanation struct {
-	Target  *policy.Target
-	Tier    int
-	Passive bool
-	// Order is 1 for the targets that would be tried first, the same for those
-	// among which load and weight decide; 0: excluded.
-	Order  int
-	Reason string        // why it is excluded, or comes late; "" for neither
-	Wait   time.Duration // until the reason may be over, 0 if unknown
-}
-
-// Explain returns the targets of a request in the order in which they would be
-// tried, then the excluded ones.
-func (r *Registry) Explain(now time.Time, req Request) []Explanation {
-	s := r.Begin(req)
-	s.look(now)
-	var all []Explanation
-	for i := range s.plan.tiers {
-		t := &s.plan.tiers[i]
-		for j := range t.states {
-			e := s.explain(i, j)
-			e.addReach(r.reachText(t.states[j], now))
-			all = append(all, e)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b Explanation) int {
-		if (a.Order == 0) != (b.Order == 0) {
-			return cmp.Compare(b.Order, a.Order) // excluded ones last
-		}
-		return cmp.Compare(a.Order, b.Order)
-	})
-	last, order := 0, 0
-	for i := range all {
-		if all[i].Order == 0 {
-			continue
-		}
-		if all[i].Order != last {
-			last, order = all[i].Order, order+1
-		}
-		all[i].Order = order
-	}
-	return all
-}
-
-// explain gives Order a provisional value: by class first where the class
-// outranks the tier.
-func (s *Selection) explain(i, j int) Explanation {
-	t := &s.plan.tiers[i]
-	st := t.states[j]
-	e := Explanation{Target: t.targets[j], Tier: i, Passive: t.passive}
-	e.Reason, e.Wait = s.excuse(t, j)
-	if t.passive && !s.passiveAllowed() {
-		e.Reason, e.Wait = "passive region: the region's own targets are not out for a reason that the policy lets spill", 0
-		return e
-	}
-	if s.blocked(t, j) != fine {
-		return e
-	}
-	class := s.class(t, j)
-	switch {
-	case class >= tried: // only when no tier has a better one
-		e.Order = 1 + (int(class-tried)+1)*len(s.plan.tiers)*int(tried) + i
-	default:
-		e.Order = 1 + i*int(tried) + int(class)
-	}
-	if e.Reason != "" {
-		return e
-	}
-	switch class {
-	case clean, unfit:
-	case near:
-		e.Reason = "near a limit: spared by some requests"
-	case suspect, tried:
-		if st.alarm.Load() {
-			e.Reason = "our credential was refused, and the renewed one has not been tried"
-			return e
-		}
-		e.Reason, e.Wait = "its last outcome was a failure", time.Duration(st.suspectUntil.Load()-s.at)
-	case full:
-		e.Reason = "its gate has just opened: takes a growing share"
-	case ramping:
-		e.Reason = "readmitted: takes a growing share"
-	case altered:
-		e.Reason = "answers as another model than the route's"
-	case doubted:
-		e.Reason, e.Wait = "other gateways say that it fails", time.Duration(t.doubted[j].Load()-s.at)
-	}
-	return e
-}
-
-// backAt is when an exclusion lets the request's client test the target; never: it
-// cannot be told.
-func (s *Selection) backAt(st *state, about aspect) int64 {
-	if until := st.outUntil.Load(); until > s.at {
-		return until
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	for _, x := range st.exclusions {
-		if x.aspect == about {
-			return st.since(x.breaker.ClientUntil(s.client))
-		}
-	}
-	return never
-}
-
-// excuse names what blocks a target, and until when.
-func (s *Selection) excuse(t *tier, j int) (string, time.Duration) {
-	st := t.states[j]
-	wait := func(until int64) time.Duration {
-		if until <= s.at || until == always {
-			return 0
-		}
-		return time.Duration(until - s.at)
-	}
-	switch s.blocked(t, j) {
-	case drained:
-		return "drained", 0
-	case absent:
-		return "deployment does not exist", wait(s.backAt(st, missing))
-	case gone:
-		return "model is retired", wait(s.backAt(st, retirement))
-	case forbiddenHere:
-		return "operation is forbidden to the gateway's identity", 0
-	case gated:
-		if s.honours(t, j) {
-			return "throttled, other gateways say", wait(st.gatedUntil.Load())
-		}
-		return "throttled", wait(st.gatedUntil.Load())
-	case ejected:
-		switch {
-		case st.alarm.Load() && aspect(st.outFor.Load()) == identity:
-			return "identity refused", wait(st.outUntil.Load())
-		case s.at < st.outUntil.Load():
-			return "breaker open", wait(st.outUntil.Load())
-		}
-		return "breaker open for this client", 0
-	case awaitingOwner:
-		return "waits for another gateway's probe", 0
-	case elsewhere:
-		return "another backend holds the object", 0
-	case fine:
-	}
-	if st.unproven.Load() {
-		return "half-open: the next request probes", 0
-	}
-	return "", 0
 }

@@ -1,6 +1,7 @@
 package targets
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -85,7 +86,7 @@ func TestExplainSaysWhyATargetIsExcluded(t *testing.T) {
 	w = newWorld(t, 2)
 	w.call("a", broke)
 	all := w.reg.Explain(w.now, w.request("a"))
-	if all[0].Order != 1 || all[1].Order != 2 || all[1].Reason == "" || all[1].Wait != suspectFor {
+	if all[0].Order != 1 || all[1].Order != 2 || all[1].Reason == "" || all[1].Wait != Milliseconds(suspectFor) {
 		t.Errorf("a suspect is not the second: %+v", all)
 	}
 }
@@ -245,14 +246,76 @@ func TestLatencyIsTheAverageOfTheLastAnswers(t *testing.T) {
 	}
 }
 
-func TestStatusNamesItsStates(t *testing.T) {
-	for want, got := range map[string]string{
-		"available": OwnAvailable.String(), "passive-only": PassiveOnly.String(),
-		"all-throttled": AllThrottled.String(), "none": None.String(),
-		"closed": breaker.Closed.String(), "open": breaker.Open.String(), "half-open": breaker.HalfOpen.String(),
-	} {
-		if got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
+// What goes out as JSON comes back the same, to the millisecond.
+func TestStatusIsReadAsItIsWritten(t *testing.T) {
+	before := Status{
+		Backend: "b", Deployment: "d", Region: "swedencentral", Breaker: breaker.HalfOpen,
+		Gate: Milliseconds(1500 * time.Microsecond), FirstByte: Milliseconds(time.Second), Share: 0.5, InFlight: 2,
 	}
+	text, err := json.Marshal(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"backend":"b","deployment":"d","region":"swedencentral","available":false,"gateMs":2,"breaker":"half-open",` +
+		`"share":0.5,"inFlight":2,"peerInFlight":0,"firstByteMs":1000}`
+	if string(text) != want {
+		t.Errorf("written %s\nwant    %s", text, want)
+	}
+	var after Status
+	if err := json.Unmarshal(text, &after); err != nil {
+		t.Fatal(err)
+	}
+	if before.Gate = Milliseconds(2 * time.Millisecond); after != before {
+		t.Errorf("read %+v, want %+v", after, before)
+	}
+}
+
+// Next and Explain go the same way: whatever is known of the targets, the one that
+// is explained as the first is the one that is taken, until none is left.
+func TestNextTakesWhatExplainShows(t *testing.T) {
+	for name, setup := range map[string]func(*world){
+		"nothing known":   func(*world) {},
+		"some gated":      func(w *world) { w.gate(0, 0, time.Minute); w.gate(1, 0, time.Minute) },
+		"some ejected":    func(w *world) { w.eject(0, 1); w.eject(1, 1) },
+		"a suspect":       func(w *world) { w.call("x", broke) },
+		"half-open":       func(w *world) { w.eject(0, 0); w.sleep(20 * time.Second) },
+		"drained":         func(w *world) { w.reg.SetDrained(map[string]bool{"t0-0": true, "t0-1": true}, nil) },
+		"a region closed": func(w *world) { w.stamp.FallbackOn = policy.FallbackOnThrottling },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2, 2).passive(1)
+			setup(w)
+			s := w.begin("a")
+			for {
+				first := w.explainedFirst(s)
+				ticket, ok := s.Next(w.now, w.rng)
+				switch {
+				case !ok && len(first) > 0:
+					t.Fatalf("nothing was taken, explained as first were %v", first)
+				case !ok:
+					return
+				case len(first) > 0 && !slices.Contains(first, ticket.Target.Backend):
+					t.Fatalf("%s was taken, explained as first were %v", ticket.Target.Backend, first)
+				case len(first) == 0 && !ticket.admitted.forced():
+					t.Fatalf("%s was taken, explained was none", ticket.Target.Backend)
+				}
+				ticket.Observe(w.now, throttled(time.Minute))
+			}
+		})
+	}
+}
+
+// explainedFirst returns the backends that Explain puts first, of those that the
+// request has not tried.
+func (w *world) explainedFirst(s *Selection) []string {
+	var first []string
+	order := 0
+	for _, e := range w.reg.Explain(w.now, w.request("a")) {
+		if e.Order == 0 || s.hasTried(w.reg.view.Load().states[e.Target.Key]) || order > 0 && e.Order != order {
+			continue
+		}
+		order = e.Order
+		first = append(first, e.Backend)
+	}
+	return first
 }

@@ -52,6 +52,15 @@ func mayImport() map[string][]string {
 			"geo", "stamp", "gateway",
 			"controlplane/policy", "controlplane/store", "controlplane/signing",
 		},
+		// What reads a gateway's answers needs no part of a gateway but what is said of
+		// targets, which links neither servers nor stores.
+		"gateway/admin/adminapi": {"geo", "gateway/targets"},
+		// Health owns no view of targets: it asks targets, which never asks back.
+		"gateway/health":    {"geo", "controlplane/policy", "gateway/breaker", "gateway/targets"},
+		"gateway/targets":   {"geo", "controlplane/policy", "gateway/breaker", "gateway/budget", "gateway/pick", "gateway/throttle"},
+		"gateway/orders":    {"geo", "controlplane/store", "gateway/targets"},
+		"gateway/memory":    {},
+		"stamp/certificate": {},
 		// It decides when to probe and opens no connection itself.
 		"gateway/probe": {"geo", "controlplane/policy"},
 		// The simulator stands for Azure: it shares no code with what it tests.

@@ -32,7 +32,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/admin"
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/infra/terraform/plan"
 )
@@ -438,7 +438,7 @@ func (b *boundary) awaitHealth(from, path string, want int) {
 }
 
 // status asks a gateway's admin listener, which answers on its own machine only.
-func (b *boundary) status(h *host) (s gateway.Status, ok bool) {
+func (b *boundary) status(h *host) (s admin.Status, ok bool) {
 	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(_ context.Context, _, address string) (conn net.Conn, err error) {

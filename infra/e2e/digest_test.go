@@ -58,12 +58,12 @@ func TestDigestSparesGatedTargetOfTheOtherStamp(t *testing.T) {
 	// Westeurope begins with its provisioned target, so that the refusal of that
 	// leads to the one of the other.
 	served(t, s, west, 1, "swedencentral")
-	if target(s, west, "westeurope-std").GateMS == 0 {
+	if target(s, west, "westeurope-std").Gate == 0 {
 		t.Fatal("westeurope does not know that its own target is gated")
 	}
 	s.Await("swedencentral hears of it, and no more of the provisioned one's gate", func() bool {
-		return target(s, sweden, "westeurope-std").GateMS > 0 && target(s, sweden, "westeurope-ptu").GateMS == 0 &&
-			target(s, west, "westeurope-ptu").GateMS == 0
+		return target(s, sweden, "westeurope-std").Gate > 0 && target(s, sweden, "westeurope-ptu").Gate == 0 &&
+			target(s, west, "westeurope-ptu").Gate == 0
 	})
 	regionDown(t, s, "swedencentral")
 	std.ClearRecords()

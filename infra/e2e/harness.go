@@ -27,6 +27,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane"
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/admin"
 	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
@@ -298,9 +299,9 @@ func (s *Stack) Publish(text string) uint64 {
 }
 
 // Status reads the gateway's status from its admin listener.
-func (s *Stack) Status(g *Gateway) gateway.Status {
+func (s *Stack) Status(g *Gateway) admin.Status {
 	s.T.Helper()
-	var status gateway.Status
+	var status admin.Status
 	s.AdminJSON(g, "/status", &status)
 	return status
 }

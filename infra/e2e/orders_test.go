@@ -14,7 +14,8 @@ import (
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
-	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/admin/adminapi"
+	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/infra/e2e"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
@@ -68,17 +69,17 @@ func inForceNowhere(s *e2e.Stack, id string) bool {
 }
 
 // explained returns what /explain says of a backend.
-func explained(t *testing.T, s *e2e.Stack, g *e2e.Gateway, backend string) gateway.Explanation {
+func explained(t *testing.T, s *e2e.Stack, g *e2e.Gateway, backend string) targets.Explanation {
 	t.Helper()
-	var out struct{ Targets []gateway.Explanation }
-	s.AdminJSON(g, "/explain?route=gpt-4o", &out)
+	var out adminapi.Explained
+	s.AdminJSON(g, adminapi.ExplainPath+"?route=gpt-4o", &out)
 	for _, e := range out.Targets {
 		if e.Backend == backend {
 			return e
 		}
 	}
 	t.Fatalf("%s does not explain %s", g.Name, backend)
-	return gateway.Explanation{}
+	return targets.Explanation{}
 }
 
 // health asks a health path of the public listener.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/infra/e2e"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
@@ -20,7 +21,7 @@ func TestOneHalfOpenProbePerStamp(t *testing.T) {
 	tr.more(s, 30)
 	setFault(t, s, "swedencentral-ptu", azuresim.Fault{Kind: azuresim.FaultStatus, Status: 500})
 	for _, g := range s.Gateways {
-		s.Await(g.Name+" opens its breaker", func() bool { return target(s, g, "swedencentral-ptu").Breaker != "closed" })
+		s.Await(g.Name+" opens its breaker", func() bool { return target(s, g, "swedencentral-ptu").Breaker != breaker.Closed })
 	}
 	tr.more(s, 30)
 	allOpen := time.Now()
@@ -37,7 +38,7 @@ func TestOneHalfOpenProbePerStamp(t *testing.T) {
 	ptu.ClearFaults()
 	back := time.Now()
 	for _, g := range s.Gateways {
-		s.Await(g.Name+" readmits", func() bool { return target(s, g, "swedencentral-ptu").Breaker == "closed" })
+		s.Await(g.Name+" readmits", func() bool { return target(s, g, "swedencentral-ptu").Breaker == breaker.Closed })
 	}
 	t.Logf("all three readmitted it %v after it was well again", time.Since(back).Round(time.Millisecond))
 	failed := 0

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/infra/e2e"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
@@ -107,7 +107,7 @@ func (tr *traffic) wantAllServed(t *testing.T) {
 }
 
 // target returns what a gateway says of a target of chat calls.
-func target(s *e2e.Stack, g *e2e.Gateway, backend string) gateway.TargetStatus {
+func target(s *e2e.Stack, g *e2e.Gateway, backend string) targets.Status {
 	s.T.Helper()
 	for _, ts := range s.Status(g).Targets {
 		if ts.Backend == backend && ts.Deployment == "gpt-4o" {
@@ -115,7 +115,7 @@ func target(s *e2e.Stack, g *e2e.Gateway, backend string) gateway.TargetStatus {
 		}
 	}
 	s.T.Fatalf("%s has no target on %s", g.Name, backend)
-	return gateway.TargetStatus{}
+	return targets.Status{}
 }
 
 // setFault has an instance misbehave.

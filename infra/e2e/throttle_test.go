@@ -22,7 +22,7 @@ func throttleOnce(t testing.TB, s *e2e.Stack, tr *traffic) throttling {
 	ptu.ClearRecords()
 	setFault(t, s, "swedencentral-ptu", azuresim.Fault{Kind: azuresim.FaultThrottle, RetryAfter: "20", Count: 1})
 	for _, g := range s.Gateways {
-		s.Await(g.Name+" gates the target", func() bool { return target(s, g, "swedencentral-ptu").GateMS > 0 })
+		s.Await(g.Name+" gates the target", func() bool { return target(s, g, "swedencentral-ptu").Gate > 0 })
 	}
 	tr.more(s, 30) // what was decided before the last gateway heard has arrived
 	records := calls(ptu)

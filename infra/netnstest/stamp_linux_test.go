@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/admin"
 	"github.com/stampgate/stampgate/gateway/auth"
 )
 
@@ -207,8 +207,8 @@ func (g *node) startBackend() {
 }
 
 // status asks the gateway's admin listener, over its own loopback.
-func (g *node) status() (gateway.Status, bool) {
-	var s gateway.Status
+func (g *node) status() (admin.Status, bool) {
+	var s admin.Status
 	resp, err := g.admin.Get("http://" + adminAddr + "/status")
 	if err != nil {
 		return s, false
@@ -232,7 +232,7 @@ func (g *node) gated() bool {
 	s, _ := g.status()
 	for _, target := range s.Targets {
 		if target.Backend == throttled {
-			return target.GateMS > 0
+			return target.Gate > 0
 		}
 	}
 	return false

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/infra/e2e"
 )
 
@@ -70,7 +71,7 @@ func TestHealthAndAdminAnswerWithoutDescriptors(t *testing.T) {
 		t.Fatal("no status")
 	}
 	for _, target := range status.Targets {
-		if !target.Available || target.Breaker != "closed" || target.Suspect {
+		if !target.Available || target.Breaker != breaker.Closed || target.Suspect {
 			t.Errorf("%s was blamed: %+v", target.Backend, target)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/memory"
 	"github.com/stampgate/stampgate/infra/e2e"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
@@ -69,7 +70,7 @@ func startBounded(t *testing.T, held int, opt e2e.Options) (*stamp, *process) {
 	t.Helper()
 	configure := opt.Configure
 	opt.Configure = func(c *gateway.Config) {
-		c.Limits.Held = gateway.Bytes(held)
+		c.Limits.Held = memory.Size(held)
 		if configure != nil {
 			configure(c)
 		}

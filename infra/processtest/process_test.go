@@ -25,6 +25,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/gateway/admin"
 	"github.com/stampgate/stampgate/infra/e2e"
 )
 
@@ -258,7 +259,7 @@ func (p *process) health(path string) int {
 }
 
 // status reads the admin listener; false if it does not answer.
-func (p *process) status() (st gateway.Status, ok bool) {
+func (p *process) status() (st admin.Status, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.admin+"/status", nil)
