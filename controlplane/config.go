@@ -160,7 +160,7 @@ func (c Config) Validate() error {
 func (c Config) validateBoundary(b geo.Boundary) []error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !validName(string(b)) {
+	if !b.Valid() {
 		fault("boundaries: %q: want small letters, digits and '-', at most 63", b)
 	}
 	conf := c.Boundaries[b]
@@ -199,13 +199,4 @@ func (c Config) names() []geo.Boundary {
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback() || host == "localhost"
-}
-
-func validName(s string) bool {
-	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	return !slices.ContainsFunc([]byte(s), func(c byte) bool {
-		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-'
-	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 )
 
@@ -40,7 +41,7 @@ func TestAPolicyGoesInAndComesOut(t *testing.T) {
 	if err != nil || got.Serial != 2 || !got.Genuine || !strings.Contains(got.Document, "payroll-b") {
 		t.Fatalf("policy %+v, %v", got, err)
 	}
-	if policy.Digest([]byte(got.Document)) != got.Digest {
+	if signing.Digest([]byte(got.Document)) != got.Digest {
 		t.Error("the digest is not that of the document")
 	}
 	if old, err := r.client.Policy(ctx, "eu", 1); err != nil || !strings.Contains(old.Document, "payroll-a") {

@@ -15,7 +15,7 @@ import (
 // without a lock. A request loads it once and keeps it to its end.
 type Snapshot struct {
 	serial     uint64
-	digest     string // sha256 of the canonical document, hex
+	digest     string // of the document as it came
 	fence      *geo.Fence
 	stamps     map[geo.RegionID]*StampRules
 	stampOrder []*StampRules
@@ -35,7 +35,7 @@ type Snapshot struct {
 // Serial returns the publication's number; 0 for a policy read from a file.
 func (s *Snapshot) Serial() uint64 { return s.serial }
 
-// Digest returns the SHA-256 of the canonical document, in hex.
+// Digest returns the digest of the document as it came: Options.Digest.
 func (s *Snapshot) Digest() string { return s.digest }
 
 // Boundary returns the boundary that the policy is for.

@@ -10,9 +10,9 @@ import (
 
 // snapshot puts a document without faults into its compiled form. Everything
 // that the document owns and could change is copied.
-func (c *check) snapshot(digest string) *Snapshot {
+func (c *check) snapshot() *Snapshot {
 	s := &Snapshot{
-		serial: c.opt.Serial, digest: digest, fence: c.fence,
+		serial: c.opt.Serial, digest: c.opt.Digest, fence: c.fence,
 		stamps:   make(map[geo.RegionID]*StampRules, len(c.doc.Stamps)),
 		routes:   make(map[string]*CompiledRoute, len(c.routes)),
 		keys:     make(map[[sha256.Size]byte]keyGrant),

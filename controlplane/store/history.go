@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/telemetry"
@@ -104,12 +105,14 @@ type RollbackRequest struct {
 	Author       string
 	Message      string  // "" = "roll back to N"
 	ExpectSerial *uint64 // as in PublishRequest
+	Publisher    string
+	Same         func(inForce []byte) bool // as in PublishRequest
 	Trust        *signing.Verifier
 }
 
 // Rollback publishes the document of an old serial under a new one: serials
 // only grow. With Trust set, an entry that is not genuine is refused.
-func (s *Store) Rollback(ctx context.Context, boundary geo.Boundary, req RollbackRequest, sign SignFunc) (Envelope, error) {
+func (s *Store) Rollback(ctx context.Context, boundary geo.Boundary, req RollbackRequest, key signing.PrivateKey) (Envelope, error) {
 	old, err := s.At(ctx, boundary, req.Serial)
 	if err != nil {
 		return Envelope{}, err
@@ -118,7 +121,7 @@ func (s *Store) Rollback(ctx context.Context, boundary geo.Boundary, req Rollbac
 	if req.Trust != nil {
 		document, err = old.OpenVerified(boundary, req.Trust)
 	} else {
-		document, err = old.Open(MaxDocumentBytes)
+		document, err = old.Open(policy.MaxRawBytes)
 	}
 	if err == nil && old.Serial != req.Serial {
 		err = fmt.Errorf("the entry holds policy %d", old.Serial)
@@ -131,6 +134,6 @@ func (s *Store) Rollback(ctx context.Context, boundary geo.Boundary, req Rollbac
 	}
 	return s.Publish(ctx, boundary, PublishRequest{
 		Document: document, Author: req.Author, Message: req.Message,
-		ExpectSerial: req.ExpectSerial, Trust: req.Trust, action: "rollback",
-	}, sign)
+		ExpectSerial: req.ExpectSerial, Publisher: req.Publisher, Same: req.Same, Trust: req.Trust, action: "rollback",
+	}, key)
 }
