@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/api"
 	"github.com/stampgate/stampgate/gateway/edge"
@@ -135,30 +133,26 @@ func (l Limits) timeouts() edge.Timeouts {
 // Bytes is a size; in YAML a number of bytes, or one with KiB, MiB or GiB.
 type Bytes int64
 
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (b *Bytes) UnmarshalYAML(n *yaml.Node) error {
-	var text string
-	if err := n.Decode(&text); err != nil {
-		return fmt.Errorf("line %d: is not a size: %w", n.Line, err)
-	}
-	number, unit := text, int64(1)
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	number, unit := string(text), int64(1)
 	for name, size := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if rest, ok := strings.CutSuffix(text, name); ok {
+		if rest, ok := strings.CutSuffix(string(text), name); ok {
 			number, unit = strings.TrimSpace(rest), size
 		}
 	}
 	value, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || value <= 0 || value > math.MaxInt64/unit {
-		return fmt.Errorf("line %d: is not a size: want a whole number of bytes above 0, or one with KiB, MiB or GiB", n.Line)
+		return errors.New("is not a size: want a whole number of bytes above 0, or one with KiB, MiB or GiB")
 	}
 	*b = Bytes(value * unit)
 	return nil
 }
 
-// MarshalYAML implements yaml.Marshaler.
-func (b Bytes) MarshalYAML() (any, error) { return b.String(), nil }
+// MarshalText implements encoding.TextMarshaler.
+func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// String returns the size in the form that UnmarshalYAML reads.
+// String returns the size in the form that UnmarshalText reads.
 func (b Bytes) String() string {
 	switch {
 	case b != 0 && b%(1<<30) == 0:
