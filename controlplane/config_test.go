@@ -50,6 +50,20 @@ func TestTheConfigurationIsReadStrictly(t *testing.T) {
 	}
 }
 
+// New code runs with the last release's files: the configuration of the first one,
+// with every setting that it had, is read and means the same.
+func TestTheConfigurationOfTheFirstReleaseIsRead(t *testing.T) {
+	cfg, err := LoadConfig("testdata/v1/controlplane.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Listen != "0.0.0.0:9400" || cfg.TLS.KeyFile == "" || cfg.TokenFile == "" || cfg.SigningKeyFile == "" || len(cfg.TrustedKeys) != 1 ||
+		cfg.Boundaries["eu"].Etcd.CertFile == "" || cfg.Boundaries["us"].Embedded.Listen != "127.0.0.1:2379" ||
+		cfg.Embedded.Dir == "" || !cfg.AllowLoopbackBackends {
+		t.Errorf("%+v", cfg)
+	}
+}
+
 func TestATokenThatOthersCanReadOrGuessIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	made, err := loadOrCreateToken(filepath.Join(dir, "made"))

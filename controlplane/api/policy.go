@@ -228,16 +228,17 @@ func (s *server) rollback(c *gin.Context) {
 	if req.Author == "" {
 		req.Author = defaultAuthor
 	}
+	id := store.NewID()
 	env, err := st.Rollback(ctx, b, store.RollbackRequest{
 		Serial: req.Serial, Author: req.Author, Message: req.Message, ExpectSerial: req.ExpectSerial,
-		Publisher: s.cfg.Version, Same: sameAs(next.doc), Trust: s.trust,
+		ID: id, Publisher: s.cfg.Version, Same: sameAs(next.doc), Trust: s.trust,
 	}, s.cfg.Key)
 	if err != nil {
 		s.failWith(c, err)
 		return
 	}
 	p = s.publication(b, env)
-	p.Warnings = next.verdict.Warnings
+	p.Unchanged, p.Warnings = env.Publication != id, next.verdict.Warnings
 	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Uint64("back_to", req.Serial).Msg("policy rolled back")
 	c.JSON(http.StatusOK, p)
 }

@@ -35,6 +35,24 @@ func TestValidDocumentsCompile(t *testing.T) {
 	}
 }
 
+// New code runs with the last release's policies: that of the first, which has every
+// field that there was, compiles and means the same.
+func TestThePolicyOfTheFirstReleaseCompiles(t *testing.T) {
+	source, err := os.ReadFile("testdata/v1/policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := mustDecode(t, source)
+	s, err := Compile(doc, Options{Serial: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc.Format != 1 || s.Boundary() != "eu-1" || len(doc.Residency.Countries) != 10 || len(doc.Backends) == 0 || doc.OnModelMismatch == "" ||
+		!s.DebugHeaders() || len(doc.OtherBoundaries) == 0 || len(doc.ExternalReferences.Hosts) == 0 {
+		t.Errorf("%+v", doc)
+	}
+}
+
 // tb is what the helpers need of a test; rapid's tests have it too.
 type tb interface {
 	Helper()

@@ -105,6 +105,7 @@ type RollbackRequest struct {
 	Author       string
 	Message      string  // "" = "roll back to N"
 	ExpectSerial *uint64 // as in PublishRequest
+	ID           string  // as in PublishRequest
 	Publisher    string
 	Same         func(inForce []byte) bool // as in PublishRequest
 	Trust        *signing.Verifier
@@ -134,6 +135,6 @@ func (s *Store) Rollback(ctx context.Context, boundary geo.Boundary, req Rollbac
 	}
 	return s.Publish(ctx, boundary, PublishRequest{
 		Document: document, Author: req.Author, Message: req.Message,
-		ExpectSerial: req.ExpectSerial, Publisher: req.Publisher, Same: req.Same, Trust: req.Trust, action: "rollback",
+		ExpectSerial: req.ExpectSerial, ID: req.ID, Publisher: req.Publisher, Same: req.Same, Trust: req.Trust, action: "rollback",
 	}, key)
 }
