@@ -92,7 +92,7 @@ func insideModel(doc *Document, t *Target) error {
 func targetsOf(s *Snapshot) []*Target {
 	all := slices.Collect(s.Targets())
 	for r := range s.Routes() {
-		for stamp := range s.Stamps() {
+		for _, stamp := range s.stamps {
 			for _, tier := range r.Tiers(stamp.Region) {
 				all = append(all, tier.Targets...)
 			}
@@ -277,7 +277,7 @@ func TestTiersOfAnyPolicy(t *testing.T) {
 			return
 		}
 		for r := range s.Routes() {
-			for stamp := range s.Stamps() {
+			for _, stamp := range s.stamps {
 				seen := make(map[Key]bool)
 				passive := false
 				for _, tier := range r.Tiers(stamp.Region) {

@@ -18,7 +18,6 @@ type Snapshot struct {
 	digest     string // of the document as it came
 	fence      *geo.Fence
 	stamps     map[geo.RegionID]*StampRules
-	stampOrder []*StampRules
 	routes     map[string]*CompiledRoute
 	ordered    []*CompiledRoute
 	keys       map[[sha256.Size]byte]keyGrant // by sha256 of the key
@@ -26,7 +25,6 @@ type Snapshot struct {
 	principals []*Principal
 	targets    []*Target
 	byKey      map[Key]*Target
-	backends   map[string][]*Target
 	debug      bool
 	references *References
 	others     map[geo.Boundary]string // addresses of other boundaries' gateways
@@ -75,16 +73,8 @@ func (s *Snapshot) Target(key Key) (*Target, bool) {
 	return t, ok
 }
 
-// TargetsOf yields the targets of a backend, none if there is no such backend.
-func (s *Snapshot) TargetsOf(backend string) iter.Seq[*Target] {
-	return slices.Values(s.backends[backend])
-}
-
 // DebugHeaders reports whether replies may name the targets that were tried.
 func (s *Snapshot) DebugHeaders() bool { return s.debug }
-
-// Fence returns the fence of the boundary.
-func (s *Snapshot) Fence() *geo.Fence { return s.fence }
 
 // References returns what becomes of external references in requests.
 func (s *Snapshot) References() *References { return s.references }
@@ -101,9 +91,6 @@ func (s *Snapshot) Stamp(region geo.RegionID) (*StampRules, bool) {
 	r, ok := s.stamps[region]
 	return r, ok
 }
-
-// Stamps yields the rules of every stamp, in the order of the document.
-func (s *Snapshot) Stamps() iter.Seq[*StampRules] { return slices.Values(s.stampOrder) }
 
 // ClientByKey returns the client whose key has this SHA-256, unless the key's
 // notAfter has passed. The lookup is by the hash of what was presented, so its
