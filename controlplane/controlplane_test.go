@@ -174,6 +174,12 @@ func TestAForgedPolicyIsShownAsSuchAndReplaced(t *testing.T) {
 	if p := publish(t, r, "b"); p.Serial != 3 {
 		t.Errorf("published over rubbish: %+v", p)
 	}
+	if _, err := raw.Put(t.Context(), "/stampgate/eu/policy/history/1", string(text)); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := r.client.Rollback(t.Context(), "eu", client.RollbackRequest{Serial: 1}); err == nil {
+		t.Errorf("rolled back to a forged entry: %+v", p)
+	}
 }
 
 func TestAnEtcdThatIsAwayIsSaidToBe(t *testing.T) {

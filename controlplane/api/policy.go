@@ -105,23 +105,30 @@ func (s *server) publish(c *gin.Context) {
 	if !ok {
 		return
 	}
+	s.put(c, st, next, store.PublishRequest{
+		Author: c.DefaultQuery("author", defaultAuthor), Message: c.Query("message"),
+		ExpectSerial: expect, ID: c.GetHeader("Idempotency-Key"), Again: c.Query("again") == "true",
+	})
+}
+
+// put publishes a document that was found valid, and answers.
+func (s *server) put(c *gin.Context, st *store.Store, next candidate, req store.PublishRequest) {
 	ctx, cancel := detached(c)
 	defer cancel()
-	id := c.GetHeader("Idempotency-Key")
-	if id == "" {
-		id = store.NewID()
+	if req.ID == "" {
+		req.ID = store.NewID()
 	}
-	env, err := st.Publish(ctx, b, store.PublishRequest{
-		Document: next.source, Same: sameAs(next.doc), Publisher: s.cfg.Version, Author: c.DefaultQuery("author", defaultAuthor), Message: c.Query("message"),
-		ExpectSerial: expect, ID: id, Again: c.Query("again") == "true", Trust: s.trust,
-	}, s.cfg.Key)
+	req.Document, req.Same, req.Publisher, req.Trust = next.source, sameAs(next.doc), s.cfg.Version, s.trust
+	b := next.doc.Boundary
+	env, err := st.Publish(ctx, b, req, s.cfg.Key)
 	if err != nil {
 		s.failWith(c, err)
 		return
 	}
 	p := s.publication(b, env)
-	p.Unchanged, p.Warnings = env.Publication != id, next.verdict.Warnings
-	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Str("digest", env.Digest).Bool("unchanged", p.Unchanged).Msg("policy published")
+	p.Unchanged, p.Warnings = env.Publication != req.ID, next.verdict.Warnings
+	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Uint64("rollback_of", req.RollbackOf).
+		Str("digest", env.Digest).Bool("unchanged", p.Unchanged).Msg("policy published")
 	c.JSON(http.StatusOK, p)
 }
 
@@ -208,9 +215,7 @@ func (s *server) rollback(c *gin.Context) {
 	if !jsonBody(c, &req) {
 		return
 	}
-	ctx, cancel := detached(c)
-	defer cancel()
-	old, err := st.At(ctx, b, req.Serial)
+	old, err := st.At(c.Request.Context(), b, req.Serial)
 	if err != nil {
 		s.failWith(c, err)
 		return
@@ -228,17 +233,7 @@ func (s *server) rollback(c *gin.Context) {
 	if req.Author == "" {
 		req.Author = defaultAuthor
 	}
-	id := store.NewID()
-	env, err := st.Rollback(ctx, b, store.RollbackRequest{
-		Serial: req.Serial, Author: req.Author, Message: req.Message, ExpectSerial: req.ExpectSerial,
-		ID: id, Publisher: s.cfg.Version, Same: sameAs(next.doc), Trust: s.trust,
-	}, s.cfg.Key)
-	if err != nil {
-		s.failWith(c, err)
-		return
-	}
-	p = s.publication(b, env)
-	p.Unchanged, p.Warnings = env.Publication != id, next.verdict.Warnings
-	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Uint64("back_to", req.Serial).Msg("policy rolled back")
-	c.JSON(http.StatusOK, p)
+	s.put(c, st, next, store.PublishRequest{
+		Author: req.Author, Message: req.Message, ExpectSerial: req.ExpectSerial, RollbackOf: req.Serial,
+	})
 }

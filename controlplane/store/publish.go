@@ -58,8 +58,10 @@ type PublishRequest struct {
 	// Trust, if set, says which stored envelopes are genuine. A forged one then
 	// neither counts as in force nor sets the next serial.
 	Trust *signing.Verifier
-
-	action string // for the audit trail; "" = publish
+	// RollbackOf, if set, is the serial of the publication whose document this is: the
+	// message, if there is none, and the audit trail say so. Serials only grow, so it
+	// gets a new one.
+	RollbackOf uint64
 }
 
 // Publish puts a document in force under the next serial, in one transaction
@@ -108,6 +110,9 @@ func newPublication(boundary geo.Boundary, req PublishRequest, key signing.Priva
 	}
 	if len(req.Author) > maxAuthorBytes || len(req.Message) > maxMessageBytes {
 		return nil, &InvalidError{Text: fmt.Sprintf("author or message is too long: at most %d and %d bytes", maxAuthorBytes, maxMessageBytes)}
+	}
+	if req.RollbackOf != 0 && req.Message == "" {
+		req.Message = "roll back to " + strconv.FormatUint(req.RollbackOf, 10)
 	}
 	env, err := NewEnvelope(boundary, 0, req.Document)
 	if err != nil {
@@ -275,7 +280,7 @@ func (s *Store) nextSerial(ctx context.Context, p *publication, now standing) (u
 			if _, malformed := errors.AsType[*MalformedError](err); err != nil && !malformed && !errors.Is(err, ErrNoSerial) {
 				return 0, err
 			}
-			if err != nil || env.Serial != serial || !p.genuine(env) {
+			if err != nil || !p.genuine(env) {
 				if forged++; forged > forgedAtMost {
 					return 0, fmt.Errorf("publish to %s: over %d forged entries in the history: delete them first", p.env.Boundary, forgedAtMost)
 				}
@@ -316,9 +321,9 @@ func (s *Store) write(ctx context.Context, p *publication, now standing) (Envelo
 		clientv3.OpPut(p.keys.current(), value),
 		clientv3.OpPut(p.keys.historyOf(p.env.Serial), value),
 	}
-	action := p.req.action
-	if action == "" {
-		action = "publish"
+	action := "publish"
+	if p.req.RollbackOf != 0 {
+		action = "rollback"
 	}
 	ops = append(ops, auditOp(p.env.Boundary, AuditRecord{
 		Time: p.env.Time, ID: p.req.ID, Author: p.env.Author, Action: action,
