@@ -25,8 +25,9 @@ func boundaryForm() form {
 // deploymentForm is what Azure permits for a deployment; routes take its place
 // in a client's URL.
 func deploymentForm() form { return form{"letters, digits, -, . and _", 64, lettersAnd("-._")} }
-func modelForm() form      { return form{"letters, digits and -._:/@+", 128, lettersAnd("-._:/@+")} }
-func zoneForm() form       { return form{"letters, digits, - and _", 32, lettersAnd("-_")} }
+
+func modelForm() form { return form{"letters, digits and -._:/@+", 128, lettersAnd("-._:/@+")} }
+func zoneForm() form  { return form{"letters, digits, - and _", 32, lettersAnd("-_")} }
 
 // lettersAnd accepts letters, digits, and inside some more.
 func lettersAnd(inner string) func(string) bool {

@@ -114,6 +114,7 @@ func TestEveryFaultIsNamedWithLineAndPath(t *testing.T) {
 		"neither of two forms": {"either: [x]\n", "line 1: either: is a list, want a word or fields"},
 		"a form without sense": {"either: {}\n", "line 1: either: names no file"},
 		"deep inside":          {"list: [{}, {apiKeyFle: x}]\n", "line 1: list[1].apiKeyFle: is an unknown field: did you mean apiKeyFile?"},
+		"a control character":  {"# clears the screen: \x1b[2J\nname: x\n", "is not YAML: control characters are not allowed"},
 		"tabs":                 {"inner:\n\tapiKeyFile: x\n", "line 2: is indented with a tab: YAML wants spaces"},
 		"a secret's value":     {"level: " + aSecret + "\ncount: " + aSecret + "\n", "line 1: level: want high\nline 2: count: is not a whole number"},
 		"a secret as a name":   {"objects: {" + aSecret + ": {}}\n", "line 1: objects: has a name that looks like a secret"},
