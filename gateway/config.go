@@ -185,9 +185,13 @@ func (c Config) Validate() error {
 	}
 	if c.Boundary == "" {
 		fault("boundary", "is missing: name the boundary that this gateway belongs to")
+	} else if !c.Boundary.Valid() {
+		fault("boundary", "%q: want 1 to %d small letters, digits and hyphens, as a policy names it", c.Boundary, geo.MaxName)
 	}
 	if c.Region == "" {
 		fault("region", "is missing: name the Azure region or site that this gateway runs in")
+	} else if !c.Region.Valid() {
+		fault("region", "%q: want 1 to %d small letters, digits, hyphens, dots and underscores, as a policy names it", c.Region, geo.MaxName)
 	} else if r, ok := geo.Lookup(c.Region); ok && len(c.Residency.Countries) > 0 && !slices.Contains(c.Residency.Countries, r.Country) {
 		fault("region", "%s is in %s, which is not among residency.countries", c.Region, r.Country)
 	}

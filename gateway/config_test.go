@@ -60,6 +60,8 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		want           []string
 	}{
 		{"everything missing", goodConfig, "name: x\n", []string{"boundary:", "region:", "listen:", "policy:"}},
+		{"a boundary that no policy can name", "boundary: eu", "boundary: EU", []string{"boundary: \"EU\""}},
+		{"a region that no policy can name", "region: swedencentral", "region: Sweden Central", []string{"region: \"Sweden Central\""}},
 		{"a region outside its own countries", "[SE, NL, IE]", "[NL]", []string{"region: swedencentral is in SE"}},
 		{"clear text on the network", "127.0.0.1:8443", "0.0.0.0:8443", []string{"tls: is missing"}},
 		{"half a certificate", "policy:", "tls: {certFile: a}\npolicy:", []string{"tls: certFile and keyFile"}},

@@ -123,7 +123,9 @@ func plainly(doc *policy.Document) ([]byte, error) {
 	var text bytes.Buffer
 	enc := yaml.NewEncoder(&text)
 	enc.SetIndent(2)
-	if err := errors.Join(enc.Encode(doc), enc.Close()); err != nil {
+	said := *doc
+	said.Format = 0 // what is written there is 1, or nothing, which is the same
+	if err := errors.Join(enc.Encode(&said), enc.Close()); err != nil {
 		return nil, fmt.Errorf("write the policy for comparison: %w", err)
 	}
 	return text.Bytes(), nil
