@@ -56,6 +56,17 @@ type PolicyClaim struct {
 	Publisher   string // version of the program that published
 }
 
+// CheckFormat returns a *FormatError if this program does not know the format. It
+// names the version that published, though nothing vouches for that.
+func (c PolicyClaim) CheckFormat() error {
+	if c.Format == PolicyFormat {
+		return nil
+	}
+	return &FormatError{Subject: fmt.Sprintf("%s, published by version %.40q,", c.subject(), c.Publisher), Format: c.Format, Known: PolicyFormat}
+}
+
+func (c PolicyClaim) subject() string { return fmt.Sprintf("policy %d of %.40q", c.Serial, c.Boundary) }
+
 // SignPolicy signs a publication.
 func SignPolicy(key PrivateKey, claim PolicyClaim) []byte { return key.sign(claim.message()) }
 
@@ -76,6 +87,16 @@ type OrderClaim struct {
 // OrderID names the order that does this to that. There is one order for a thing,
 // so that giving it twice extends it and a lost answer does no harm.
 func OrderID(action, kind, name string) string { return action + "-" + kind + "-" + name }
+
+// CheckFormat returns a *FormatError if this program does not know the format.
+func (c OrderClaim) CheckFormat() error {
+	if c.Format == OrderFormat {
+		return nil
+	}
+	return &FormatError{Subject: c.subject(), Format: c.Format, Known: OrderFormat}
+}
+
+func (c OrderClaim) subject() string { return fmt.Sprintf("order %.80q of %.40q", c.ID, c.Boundary) }
 
 // SignOrder signs an order.
 func SignOrder(key PrivateKey, claim OrderClaim) []byte { return key.sign(claim.message()) }
@@ -123,21 +144,19 @@ func NewVerifier(keys []PublicKey) (*Verifier, error) {
 // VerifyPolicy checks the signature on a policy. The error is a *FormatError or
 // a *SignatureError.
 func (v *Verifier) VerifyPolicy(claim PolicyClaim, signature []byte) error {
-	subject := fmt.Sprintf("policy %d of %q", claim.Serial, claim.Boundary)
-	if claim.Format != PolicyFormat {
-		return &FormatError{Subject: subject, Format: claim.Format, Known: PolicyFormat}
+	if err := claim.CheckFormat(); err != nil {
+		return err
 	}
-	return v.verify(subject, claim.message(), signature)
+	return v.verify(claim.subject(), claim.message(), signature)
 }
 
 // VerifyOrder checks the signature on an order. The error is a *FormatError or a
 // *SignatureError.
 func (v *Verifier) VerifyOrder(claim OrderClaim, signature []byte) error {
-	subject := fmt.Sprintf("order %q of %q", claim.ID, claim.Boundary)
-	if claim.Format != OrderFormat {
-		return &FormatError{Subject: subject, Format: claim.Format, Known: OrderFormat}
+	if err := claim.CheckFormat(); err != nil {
+		return err
 	}
-	return v.verify(subject, claim.message(), signature)
+	return v.verify(claim.subject(), claim.message(), signature)
 }
 
 func (v *Verifier) verify(subject string, message, signature []byte) error {

@@ -128,8 +128,8 @@ func decodeEnvelope(key string, value []byte) (Envelope, error) {
 	if err := json.Unmarshal(value, &e); err != nil {
 		return Envelope{}, &MalformedError{Key: key, Err: errors.New("not an envelope in JSON")}
 	}
-	if e.Format != signing.PolicyFormat {
-		return e, &signing.FormatError{Subject: fmt.Sprintf("the policy at %s", key), Format: e.Format, Known: signing.PolicyFormat}
+	if err := e.claim().CheckFormat(); err != nil {
+		return e, err
 	}
 	if e.Serial == 0 || e.Boundary == "" || e.Digest == "" {
 		return e, &MalformedError{Key: key, Err: errors.New("serial, boundary or digest is missing")}

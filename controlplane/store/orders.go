@@ -204,8 +204,8 @@ func decodeOrder(boundary geo.Boundary, key string, value []byte) (Order, error)
 	if err := json.Unmarshal(value, &o); err != nil {
 		return Order{}, &MalformedError{Key: key, Err: errors.New("not an order in JSON")}
 	}
-	if o.Format != signing.OrderFormat {
-		return Order{}, &signing.FormatError{Subject: fmt.Sprintf("the order at %s", key), Format: o.Format, Known: signing.OrderFormat}
+	if err := o.claim().CheckFormat(); err != nil {
+		return Order{}, err
 	}
 	if o.Boundary != boundary || key != keysOf(boundary).order(o.ID) {
 		return Order{}, &MalformedError{Key: key, Err: fmt.Errorf("order %q of boundary %q does not belong there", clip(o.ID, 40), clip(string(o.Boundary), 40))}

@@ -32,7 +32,7 @@ func TestWhatOnlyANewerVersionKnowsIsRefusedAndSaysSo(t *testing.T) {
 		e.Sign(p.key)
 		return e
 	}
-	newer := p.envelope("eu", 6, document)
+	newer := published("v9.9.9", document)
 	newer.Format = signing.PolicyFormat + 1
 	for name, tt := range map[string]struct {
 		env  store.Envelope
@@ -41,7 +41,7 @@ func TestWhatOnlyANewerVersionKnowsIsRefusedAndSaysSo(t *testing.T) {
 		"a new field":               {published("v9.9.9", document+"novelty: {everywhere: true}\n"), []string{"v9.9.9", "novelty: is an unknown field", "upgraded"}},
 		"a new value":               {published("v9.9.9", document+"onModelMismatch: ponder\n"), []string{"v9.9.9", "onModelMismatch", "upgraded"}},
 		"a new format of documents": {published("v9.9.9", document+"format: 2\n"), []string{"v9.9.9", "format: 2 is not known", "upgraded"}},
-		"a new format of envelopes": {newer, []string{"format 2", "upgrade"}},
+		"a new format of envelopes": {newer, []string{"v9.9.9", "format 2", "upgrade"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
