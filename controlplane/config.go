@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +9,10 @@ import (
 	"os"
 	"slices"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
 
 // Config is the control plane's configuration file. It is read once at start;
@@ -112,13 +110,9 @@ func LoadConfig(path string) (Config, error) {
 // document are errors, since a misspelt setting must not be no setting.
 func ParseConfig(text []byte) (Config, error) {
 	cfg := DefaultConfig()
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&cfg); err != nil && !errors.Is(err, io.EOF) {
+	rules := strictyaml.Rules{What: "a configuration", Needs: "tokenFile, signingKeyFile and boundaries"}
+	if err := strictyaml.Decode(text, &cfg, rules); err != nil {
 		return Config{}, err
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("the file has to hold one YAML document")
 	}
 	if err := cfg.Validate(); err != nil {
 		return Config{}, err
@@ -160,7 +154,7 @@ func (c Config) Validate() error {
 func (c Config) validateBoundary(b geo.Boundary) []error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !validName(string(b)) {
+	if !b.Valid() {
 		fault("boundaries: %q: want small letters, digits and '-', at most 63", b)
 	}
 	conf := c.Boundaries[b]
@@ -199,13 +193,4 @@ func (c Config) names() []geo.Boundary {
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback() || host == "localhost"
-}
-
-func validName(s string) bool {
-	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	return !slices.ContainsFunc([]byte(s), func(c byte) bool {
-		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-'
-	})
 }

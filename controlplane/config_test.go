@@ -15,11 +15,11 @@ func TestTheConfigurationIsReadStrictly(t *testing.T) {
 		t.Fatalf("%+v, %v", cfg, err)
 	}
 	for name, c := range map[string]struct{ text, want string }{
-		"an unknown field":              {minimal + "lisen: x\n", "lisen"},
-		"a repeated field":              {minimal + "tokenFile: u\n", "already defined"},
-		"an unknown field inside":       {"tokenFile: t\nsigningKeyFile: k\nembedded: {dir: e}\nboundaries: {eu: {etdc: {}}}\n", "etdc"},
-		"a second document":             {minimal + "---\nlisten: x\n", "one YAML document"},
-		"nothing":                       {"", "boundaries is empty"},
+		"an unknown field":              {minimal + "lisen: x\n", "line 5: lisen: is an unknown field: did you mean listen?"},
+		"a repeated field":              {minimal + "tokenFile: u\n", "line 5: tokenFile: is given twice, first on line 1"},
+		"an unknown field inside":       {"tokenFile: t\nsigningKeyFile: k\nembedded: {dir: e}\nboundaries: {eu: {etdc: {}}}\n", "line 4: boundaries.eu.etdc: is an unknown field: want one of etcd, embedded"},
+		"a second document":             {minimal + "---\nlisten: x\n", "line 5: a second document begins here"},
+		"nothing":                       {"", "the document is empty: a configuration names at least tokenFile"},
 		"plain HTTP to the world":       {minimal + "listen: 0.0.0.0:9400\n", "not loopback"},
 		"half a certificate":            {minimal + "tls: {certFile: c}\n", "belong together"},
 		"TLS and no TLS":                {minimal + "tls: {certFile: c, keyFile: k, disabled: true}\n", "disabled"},
@@ -30,7 +30,8 @@ func TestTheConfigurationIsReadStrictly(t *testing.T) {
 		"TLS files for plain HTTP":      {strings.Replace(minimal, "eu: {}", "eu: {etcd: {endpoints: [\"http://h:1\"], caFile: c}}", 1), "use https"},
 		"certificates for nothing":      {strings.Replace(minimal, "eu: {}", "eu: {etcd: {caFile: c}}", 1), "without endpoints"},
 		"two etcds for one boundary":    {strings.Replace(minimal, "eu: {}", "eu: {etcd: {endpoints: [\"https://h:1\"]}, embedded: {listen: x}}", 1), "of its own"},
-		"a trusted key that is none":    {minimal + "trustedKeys: [\"ed25519:x\"]\n", "base64"},
+		"a trusted key that is none":    {minimal + "trustedKeys: [\"ed25519:x\"]\n", "line 5: trustedKeys[0]: public key: not base64"},
+		"several at once":               {minimal + "listen: [x]\nallowLoopbackBackends: 1\n", "line 5: listen: is a list, want text\nline 6: allowLoopbackBackends: is neither true nor false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ParseConfig([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -46,6 +47,20 @@ func TestTheConfigurationIsReadStrictly(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("of several faults %s is missing: %v", want, err)
 		}
+	}
+}
+
+// New code runs with the last release's files: the configuration of the first one,
+// with every setting that it had, is read and means the same.
+func TestTheConfigurationOfTheFirstReleaseIsRead(t *testing.T) {
+	cfg, err := LoadConfig("testdata/v1/controlplane.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Listen != "0.0.0.0:9400" || cfg.TLS.KeyFile == "" || cfg.TokenFile == "" || cfg.SigningKeyFile == "" || len(cfg.TrustedKeys) != 1 ||
+		cfg.Boundaries["eu"].Etcd.CertFile == "" || cfg.Boundaries["us"].Embedded.Listen != "127.0.0.1:2379" ||
+		cfg.Embedded.Dir == "" || !cfg.AllowLoopbackBackends {
+		t.Errorf("%+v", cfg)
 	}
 }
 

@@ -145,7 +145,7 @@ func TestAForgedPolicyIsShownAsSuchAndReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged.Signature = signing.Sign(stranger, "eu", 9, forged.Digest)
+	forged.Sign(stranger)
 	text, _ := json.Marshal(forged)
 	if _, err := raw.Put(t.Context(), key, string(text)); err != nil {
 		t.Fatal(err)
@@ -173,6 +173,12 @@ func TestAForgedPolicyIsShownAsSuchAndReplaced(t *testing.T) {
 	}
 	if p := publish(t, r, "b"); p.Serial != 3 {
 		t.Errorf("published over rubbish: %+v", p)
+	}
+	if _, err := raw.Put(t.Context(), "/stampgate/eu/policy/history/1", string(text)); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := r.client.Rollback(t.Context(), "eu", client.RollbackRequest{Serial: 1}); err == nil {
+		t.Errorf("rolled back to a forged entry: %+v", p)
 	}
 }
 

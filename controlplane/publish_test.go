@@ -14,6 +14,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 )
 
@@ -40,8 +41,8 @@ func TestAPolicyGoesInAndComesOut(t *testing.T) {
 	if err != nil || got.Serial != 2 || !got.Genuine || !strings.Contains(got.Document, "payroll-b") {
 		t.Fatalf("policy %+v, %v", got, err)
 	}
-	if policy.Digest([]byte(got.Document)) != got.Digest {
-		t.Error("the digest is not that of the document")
+	if got.Document != string(document(t, "b")) || signing.Digest([]byte(got.Document)) != got.Digest {
+		t.Errorf("it did not come back as it was written: %s", got.Document)
 	}
 	if old, err := r.client.Policy(ctx, "eu", 1); err != nil || !strings.Contains(old.Document, "payroll-a") {
 		t.Errorf("policy 1: %+v, %v", old, err)
@@ -68,6 +69,29 @@ func TestAPolicyGoesInAndComesOut(t *testing.T) {
 	}
 	if p, err := r.client.Policy(ctx, "us", 0); !isNotFound(err) {
 		t.Errorf("eu's policy shows in us: %+v, %v", p, err)
+	}
+}
+
+// What a policy says decides whether it is published; how it is written is kept.
+func TestCommentsAreKeptAndAreNoChange(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	ctx := t.Context()
+	first := publish(t, r, "a")
+	reworded := append([]byte("# Other words for the same.\nformat: 1\n"), document(t, "a")...)
+	p, err := r.client.Publish(ctx, "eu", reworded, client.PublishOptions{})
+	if err != nil || !p.Unchanged || p.Serial != 1 || p.Digest != first.Digest {
+		t.Errorf("the same in other words: %+v, %v", p, err)
+	}
+	p, err = r.client.Publish(ctx, "eu", reworded, client.PublishOptions{Again: true})
+	if err != nil || p.Unchanged || p.Serial != 2 || p.Digest != signing.Digest(reworded) {
+		t.Errorf("published again: %+v, %v", p, err)
+	}
+	if got, err := r.client.Policy(ctx, "eu", 0); err != nil || got.Document != string(reworded) || !got.Genuine {
+		t.Errorf("its comments are lost: %s, %v", got.Document, err)
+	}
+	if p, err := r.client.Rollback(ctx, "eu", client.RollbackRequest{Serial: 1}); err != nil || !p.Unchanged || p.Serial != 2 {
+		t.Errorf("rollback to what says the same: %+v, %v", p, err)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/stamp/secret"
 )
 
@@ -29,7 +29,7 @@ func loadOrCreateToken(path string) (secret.Secret, error) {
 	}
 	raw := make([]byte, tokenBytes)
 	_, _ = rand.Read(raw) // never fails since Go 1.24
-	if err := createFile(path, hex.EncodeToString(raw)+"\n"); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := signing.CreateFile(path, []byte(hex.EncodeToString(raw)+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return secret.Secret{}, fmt.Errorf("create admin token %s: %w", path, err)
 	}
 	return loadToken(path) // another process may have been first
@@ -57,19 +57,4 @@ func loadToken(path string) (secret.Secret, error) {
 		return secret.Secret{}, fmt.Errorf("admin token %s: want one word of %d to %d characters", path, minTokenChars, maxTokenChars)
 	}
 	return secret.New(token), nil
-}
-
-// createFile writes a file for its owner alone. It links it into place, which,
-// unlike a rename, never replaces one that is already there.
-func createFile(path, text string) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".token-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(tmp.Name())) }()
-	_, werr := tmp.WriteString(text)
-	if err := errors.Join(werr, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Link(tmp.Name(), path)
 }

@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,11 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
 
 // Config is a gateway's configuration file. It is read once at start and
@@ -147,16 +144,9 @@ func LoadConfig(path string) (Config, error) {
 // ParseConfig decodes the text of a configuration file and fills in defaults.
 func ParseConfig(text []byte) (Config, error) {
 	var cfg Config
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&cfg); err != nil {
-		if errors.Is(err, io.EOF) {
-			return Config{}, errors.New("it is empty")
-		}
+	rules := strictyaml.Rules{What: "a configuration", Needs: "boundary, region, listen, residency and policy"}
+	if err := strictyaml.Decode(text, &cfg, rules); err != nil {
 		return Config{}, err
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("a second document follows the first: remove it")
 	}
 	return cfg.withDefaults(), nil
 }
@@ -195,9 +185,13 @@ func (c Config) Validate() error {
 	}
 	if c.Boundary == "" {
 		fault("boundary", "is missing: name the boundary that this gateway belongs to")
+	} else if !c.Boundary.Valid() {
+		fault("boundary", "%q: want 1 to %d small letters, digits and hyphens, as a policy names it", c.Boundary, geo.MaxName)
 	}
 	if c.Region == "" {
 		fault("region", "is missing: name the Azure region or site that this gateway runs in")
+	} else if !c.Region.Valid() {
+		fault("region", "%q: want 1 to %d small letters, digits, hyphens, dots and underscores, as a policy names it", c.Region, geo.MaxName)
 	} else if r, ok := geo.Lookup(c.Region); ok && len(c.Residency.Countries) > 0 && !slices.Contains(c.Residency.Countries, r.Country) {
 		fault("region", "%s is in %s, which is not among residency.countries", c.Region, r.Country)
 	}

@@ -33,17 +33,19 @@ func TestConfigDefaults(t *testing.T) {
 // trailing is an error that names its line.
 func TestConfigIsReadStrictly(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", "empty"},
-		{"unknown field", goodConfig + "residancy: {}\n", "line 8"},
-		{"unknown nested field", goodConfig + "drain: {notise: 1s}\n", "notise"},
-		{"doubled field", goodConfig + "region: westeurope\n", "already"},
-		{"second document", goodConfig + "---\nboundary: us\n", "second document"},
-		{"tab", "boundary:\teu\n\tregion: x\n", "line"},
-		{"bad size", goodConfig + "limits: {held: much}\n", "line 8: is not a size"},
-		{"no size", goodConfig + "limits: {held: 0}\n", "line 8: is not a size"},
-		{"a size beyond all", goodConfig + "limits: {held: 9223372036854775807GiB}\n", "line 8: is not a size"},
-		{"unknown limit", goodConfig + "limits: {conections: 1}\n", "conections"},
-		{"bad duration", goodConfig + "drain: {notice: soon}\n", "line 8: is not a duration"},
+		{"empty", "", "the document is empty: a configuration names at least boundary"},
+		{"unknown field", goodConfig + "residancy: {}\n", "line 8: residancy: is an unknown field: did you mean residency?"},
+		{"unknown nested field", goodConfig + "drain: {notise: 1s}\n", "line 8: drain.notise: is an unknown field: did you mean notice?"},
+		{"doubled field", goodConfig + "region: westeurope\n", "line 8: region: is given twice, first on line 3"},
+		{"second document", goodConfig + "---\nboundary: us\n", "line 8: a second document begins here"},
+		{"tab", "boundary: eu\n\tregion: x\n", "line 2: is indented with a tab"},
+		{"bad size", goodConfig + "limits: {held: much}\n", "line 8: limits.held: is not a size"},
+		{"no size", goodConfig + "limits: {held: 0}\n", "line 8: limits.held: is not a size"},
+		{"a size beyond all", goodConfig + "limits: {held: 9223372036854775807GiB}\n", "line 8: limits.held: is not a size"},
+		{"unknown limit", goodConfig + "limits: {conections: 1}\n", "line 8: limits.conections: is an unknown field: did you mean connections?"},
+		{"bad duration", goodConfig + "drain: {notice: soon}\n", "line 8: drain.notice: is not a duration"},
+		{"a flag that no file may set", goodConfig + "AllowLoopback: true\n", "line 8: AllowLoopback: is an unknown field"},
+		{"several at once", goodConfig + "zone: [a]\nhttp2: 1\n", "line 8: zone: is a list, want text\nline 9: http2: is neither true nor false"},
 	} {
 		_, err := gateway.ParseConfig([]byte(tt.text))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -58,6 +60,8 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		want           []string
 	}{
 		{"everything missing", goodConfig, "name: x\n", []string{"boundary:", "region:", "listen:", "policy:"}},
+		{"a boundary that no policy can name", "boundary: eu", "boundary: EU", []string{"boundary: \"EU\""}},
+		{"a region that no policy can name", "region: swedencentral", "region: Sweden Central", []string{"region: \"Sweden Central\""}},
 		{"a region outside its own countries", "[SE, NL, IE]", "[NL]", []string{"region: swedencentral is in SE"}},
 		{"clear text on the network", "127.0.0.1:8443", "0.0.0.0:8443", []string{"tls: is missing"}},
 		{"half a certificate", "policy:", "tls: {certFile: a}\npolicy:", []string{"tls: certFile and keyFile"}},

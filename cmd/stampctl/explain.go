@@ -117,7 +117,7 @@ func (g *globals) policyFromFile(name string) (*policy.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, doc, err := judge(source, policy.Options{AllowLoopback: true})
+	v, doc, err := policy.Judge(source, policy.Options{AllowLoopback: true})
 	if err != nil {
 		return nil, err
 	}

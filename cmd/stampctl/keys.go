@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,10 +22,6 @@ func keyCommand(g *globals) *cobra.Command {
 	cmd.AddCommand(keyCreateCommand(g))
 	return cmd
 }
-
-// nameForm is what names of clients and boundaries are made of; it keeps what
-// is typed here from changing the meaning of the YAML line that is printed.
-const nameForm = `^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`
 
 func keyCreateCommand(g *globals) *cobra.Command {
 	var boundary string
@@ -46,8 +41,7 @@ new line, apply, give the client its new key, and take the old line out.`,
 			if err := needed(cmd, "boundary"); err != nil {
 				return err
 			}
-			name := regexp.MustCompile(nameForm)
-			if !name.MatchString(args[0]) {
+			if !geo.ValidName(args[0]) {
 				return usage("client %q: want small letters, digits, dots, hyphens and underscores, such as payroll", args[0])
 			}
 			if validFor < 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
 )
 
 func policyCommand(g *globals) *cobra.Command {
@@ -47,41 +47,6 @@ func (g *globals) readSource(name string) ([]byte, error) {
 	return source, nil
 }
 
-// A verdict is what validation says of a document.
-type verdict struct {
-	Valid    bool           `json:"valid"`
-	Boundary string         `json:"boundary,omitempty"`
-	Digest   string         `json:"digest,omitempty"` // of the canonical form, as gateways report it
-	Faults   []policy.Fault `json:"faults"`
-	Warnings []policy.Fault `json:"warnings"`
-}
-
-// judge validates a document without asking anyone.
-func judge(source []byte, opt policy.Options) (verdict, *policy.Document, error) {
-	v := verdict{Faults: []policy.Fault{}, Warnings: []policy.Fault{}}
-	doc, err := policy.Decode(source)
-	if refused, ok := errors.AsType[*policy.Error](err); ok {
-		v.Faults = append(v.Faults, refused.Faults...)
-		return v, nil, nil
-	}
-	if err != nil {
-		return v, nil, err
-	}
-	faults, warnings := policy.Validate(doc, opt)
-	v.Faults, v.Warnings = append(v.Faults, faults...), append(v.Warnings, warnings...)
-	v.Boundary = string(doc.Boundary)
-	v.Valid = len(faults) == 0
-	if !v.Valid {
-		return v, doc, nil
-	}
-	canonical, err := policy.Canonical(doc)
-	if err != nil {
-		return v, nil, err
-	}
-	v.Digest = policy.Digest(canonical)
-	return v, doc, nil
-}
-
 func policyValidateCommand(g *globals) *cobra.Command {
 	var allowLoopback bool
 	cmd := &cobra.Command{
@@ -97,7 +62,7 @@ standard input. Exit code 3 if the policy would be refused.`,
 			if err != nil {
 				return err
 			}
-			v, _, err := judge(source, policy.Options{AllowLoopback: allowLoopback, Now: time.Now()})
+			v, _, err := policy.Judge(source, policy.Options{Digest: signing.Digest(source), AllowLoopback: allowLoopback, Now: time.Now()})
 			if err != nil {
 				return err
 			}
@@ -110,7 +75,7 @@ standard input. Exit code 3 if the policy would be refused.`,
 
 // showVerdict writes faults to the output and warnings beside it, and returns
 // errRefused where there is a fault.
-func (g *globals) showVerdict(name string, v verdict) error {
+func (g *globals) showVerdict(name string, v policy.Verdict) error {
 	err := g.show(v, func(w io.Writer) {
 		for _, f := range v.Faults {
 			_, _ = fmt.Fprintln(w, clean(f.String()))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/policy"
@@ -18,9 +19,8 @@ import (
 
 // candidate is a document that is about to be compared or published.
 type candidate struct {
-	source    []byte
-	boundary  geo.Boundary
-	canonical []byte
+	source []byte
+	doc    *policy.Document
 }
 
 // readCandidate reads a document far enough to know its boundary. Whether it is
@@ -32,18 +32,17 @@ func (g *globals) readCandidate(name string) (candidate, error) {
 	}
 	doc, err := policy.Decode(source)
 	if refused, ok := errors.AsType[*policy.Error](err); ok {
-		return candidate{}, g.showVerdict(name, verdict{Faults: refused.Faults, Warnings: []policy.Fault{}})
+		return candidate{}, g.showVerdict(name, policy.Verdict{Faults: refused.Faults, Warnings: []policy.Fault{}})
 	}
 	if err != nil {
 		return candidate{}, err
 	}
 	if doc.Boundary == "" {
-		return candidate{}, g.showVerdict(name, verdict{
+		return candidate{}, g.showVerdict(name, policy.Verdict{
 			Faults: []policy.Fault{{Path: "boundary", Text: "is missing: name the boundary that the policy is for"}}, Warnings: []policy.Fault{},
 		})
 	}
-	canonical, err := policy.Canonical(doc)
-	return candidate{source, doc.Boundary, canonical}, err
+	return candidate{source, doc}, nil
 }
 
 func policyDiffCommand(g *globals) *cobra.Command {
@@ -52,8 +51,8 @@ func policyDiffCommand(g *globals) *cobra.Command {
 		Use:   "diff FILE",
 		Short: "Show what applying a policy would change",
 		Long: `Show what applying a policy would change against the one in force, or against the
-publication that --serial names. Both are compared in their canonical form, so
-comments and the order of fields make no difference. FILE may be -.`,
+publication that --serial names. What they say is compared, so comments and
+the order of fields make no difference. FILE may be -.`,
 		Args: operands("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			next, err := g.readCandidate(args[0])
@@ -92,15 +91,44 @@ func (d policyDiff) write(w io.Writer) {
 }
 
 func difference(ctx context.Context, c *client.Client, next candidate, serial uint64) (policyDiff, error) {
-	old, err := c.Policy(ctx, next.boundary, serial)
-	if err != nil && (serial != 0 || !nothingInForce(ctx, c, next.boundary, err)) {
+	old, err := c.Policy(ctx, next.doc.Boundary, serial)
+	if err != nil && (serial != 0 || !nothingInForce(ctx, c, next.doc.Boundary, err)) {
 		return policyDiff{}, err
 	}
-	text := diff.Diff("policy "+strconv.FormatUint(old.Serial, 10), []byte(old.Document), "the new policy", next.canonical)
+	d := policyDiff{Boundary: next.doc.Boundary, Serial: old.Serial}
+	before := []byte(old.Document)
+	if doc, err := policy.Decode(before); err == nil { // else a newer program wrote it: shown as it is
+		if policy.Equal(doc, next.doc) {
+			return d, nil
+		}
+		if before, err = plainly(doc); err != nil {
+			return policyDiff{}, err
+		}
+	}
+	after, err := plainly(next.doc)
+	if err != nil {
+		return policyDiff{}, err
+	}
+	text := diff.Diff("policy "+strconv.FormatUint(old.Serial, 10), before, "the new policy", after)
 	if _, rest, ok := bytes.Cut(text, []byte("\n")); ok {
 		text = rest // the first line names the command that would have made it
 	}
-	return policyDiff{Boundary: next.boundary, Serial: old.Serial, Changed: len(text) > 0, Diff: string(text)}, nil
+	d.Changed, d.Diff = true, string(text)
+	return d, nil
+}
+
+// plainly writes a document without comments and in the order of its fields, so
+// that a difference shows what is said differently, and nothing else.
+func plainly(doc *policy.Document) ([]byte, error) {
+	var text bytes.Buffer
+	enc := yaml.NewEncoder(&text)
+	enc.SetIndent(2)
+	said := *doc
+	said.Format = 0 // what is written there is 1, or nothing, which is the same
+	if err := errors.Join(enc.Encode(&said), enc.Close()); err != nil {
+		return nil, fmt.Errorf("write the policy for comparison: %w", err)
+	}
+	return text.Bytes(), nil
 }
 
 // nothingInForce tells a boundary without a policy from one that the control
@@ -151,7 +179,8 @@ func policyApplyCommand(g *globals) *cobra.Command {
 		Long: `Publish a policy for the boundary that it names. The control plane validates and
 signs it; every gateway checks it again and puts it in force, without a restart
 and without touching requests that run. 'stampctl status' shows who has it. A
-policy that is in force already is not published twice. FILE may be -.
+policy that says what is in force already is not published twice, whatever its
+comments; --again does. FILE may be -.
 
 Exit code 3 if it is refused; then nothing was changed.`,
 		Example: "  stampctl policy apply eu.yaml --message 'add france'",
@@ -169,7 +198,7 @@ Exit code 3 if it is refused; then nothing was changed.`,
 			if f.dryRun {
 				return g.dryRun(cmd.Context(), c, args[0], next)
 			}
-			p, err := c.Publish(cmd.Context(), next.boundary, next.source, client.PublishOptions{
+			p, err := c.Publish(cmd.Context(), next.doc.Boundary, next.source, client.PublishOptions{
 				Author: f.who(), Message: f.message, ExpectSerial: f.expected(), Again: f.again,
 			})
 			return g.published(args[0], p, err)
@@ -177,17 +206,17 @@ Exit code 3 if it is refused; then nothing was changed.`,
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "have the control plane validate it, show the difference, publish nothing")
-	cmd.Flags().BoolVar(&f.again, "again", false, "publish also what is in force already, to sign it with a new key")
+	cmd.Flags().BoolVar(&f.again, "again", false, "publish also what is in force already, to sign it with a new key or for its comments")
 	return cmd
 }
 
 func (g *globals) dryRun(ctx context.Context, c *client.Client, name string, next candidate) error {
-	v, err := c.Validate(ctx, next.boundary, next.source)
+	v, err := c.Validate(ctx, next.doc.Boundary, next.source)
 	if err != nil {
 		return err
 	}
 	if !v.Valid {
-		return g.showVerdict(name, verdict{Boundary: string(next.boundary), Faults: v.Faults, Warnings: v.Warnings})
+		return g.showVerdict(name, v)
 	}
 	d, err := difference(ctx, c, next, 0)
 	if err != nil {
@@ -200,7 +229,7 @@ func (g *globals) dryRun(ctx context.Context, c *client.Client, name string, nex
 // published shows what became of a publication.
 func (g *globals) published(name string, p client.Publication, err error) error {
 	if refused, ok := errors.AsType[*client.RefusedError](err); ok {
-		return g.showVerdict(name, verdict{Faults: refused.Faults, Warnings: refused.Warnings})
+		return g.showVerdict(name, policy.Verdict{Faults: refused.Faults, Warnings: refused.Warnings})
 	}
 	if err != nil {
 		return err

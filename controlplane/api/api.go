@@ -104,12 +104,6 @@ func (s *server) boundary(c *gin.Context) (geo.Boundary, *store.Store) {
 	return b, s.cfg.Stores[b]
 }
 
-func (s *server) sign(b geo.Boundary) store.SignFunc {
-	return func(serial uint64, digest string) ([]byte, error) {
-		return signing.Sign(s.cfg.Key, b, serial, digest), nil
-	}
-}
-
 func (s *server) audit(c *gin.Context) {
 	b, st := s.boundary(c)
 	limit, ok := limitOf(c, 100, 1000)

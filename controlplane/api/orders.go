@@ -58,12 +58,8 @@ func (s *server) putOrder(c *gin.Context) {
 	if req.Author == "" {
 		req.Author = defaultAuthor
 	}
-	now := time.Now().UTC()
-	o := store.Order{
-		ID: store.OrderID(store.Drain, store.OrderKind(req.Kind), req.Name), Boundary: b,
-		Kind: store.OrderKind(req.Kind), Name: req.Name, Action: store.Drain,
-		Reason: req.Reason, Author: req.Author, Created: now, Expires: now.Add(life),
-	}
+	o := store.NewDrain(b, store.OrderKind(req.Kind), req.Name, life)
+	o.Reason, o.Author = req.Reason, req.Author
 	o.Sign(s.cfg.Key)
 	ctx, cancel := detached(c)
 	defer cancel()

@@ -1,9 +1,9 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
 )
@@ -22,44 +23,31 @@ const (
 	defaultHistory = 20
 )
 
-// judge decodes and validates a document for a boundary. The canonical form is
-// nil unless the verdict is valid.
-func (s *server) judge(b geo.Boundary, source []byte) (client.Verdict, []byte, error) {
-	v := client.Verdict{Faults: []policy.Fault{}, Warnings: []policy.Fault{}}
-	doc, err := policy.Decode(source)
-	if refused, ok := errors.AsType[*policy.Error](err); ok {
-		v.Faults = append(v.Faults, refused.Faults...)
-		return v, nil, nil
+// judge validates a document for a boundary.
+func (s *server) judge(b geo.Boundary, source []byte) (policy.Verdict, *policy.Document, error) {
+	v, doc, err := policy.Judge(source, policy.Options{
+		Digest: signing.Digest(source), AllowLoopback: s.cfg.AllowLoopback, Now: time.Now(),
+	})
+	if err != nil || doc == nil || doc.Boundary == b {
+		return v, doc, err
 	}
-	if err != nil {
-		return v, nil, err
-	}
-	v.Boundary = doc.Boundary
-	if doc.Boundary != b {
-		v.Faults = append(v.Faults, policy.Fault{
-			Path: "boundary",
-			Text: fmt.Sprintf("it is %q, but the policy was sent to boundary %q", doc.Boundary, b),
-		})
-	}
-	faults, warnings := policy.Validate(doc, policy.Options{AllowLoopback: s.cfg.AllowLoopback, Now: time.Now()})
-	v.Faults, v.Warnings = append(v.Faults, faults...), append(v.Warnings, warnings...)
-	if len(v.Faults) > 0 {
-		return v, nil, nil
-	}
-	canonical, err := policy.Canonical(doc)
-	if err != nil {
-		return v, nil, err
-	}
-	// What gateways will do with it, done once here: a document that validates
-	// and does not compile must not be published.
-	if _, err := policy.Compile(doc, policy.Options{AllowLoopback: s.cfg.AllowLoopback}); err != nil {
-		return v, nil, err
-	}
-	v.Valid, v.Digest = true, policy.Digest(canonical)
-	return v, canonical, nil
+	v.Valid, v.Digest = false, ""
+	v.Faults = slices.Insert(v.Faults, 0, policy.Fault{
+		Path: "boundary",
+		Text: fmt.Sprintf("it is %q, but the policy was sent to boundary %q", doc.Boundary, b),
+	})
+	return v, doc, nil
 }
 
-func refuse(c *gin.Context, v client.Verdict) {
+// sameAs tells the store whether a document in force says what this one does.
+func sameAs(doc *policy.Document) func(inForce []byte) bool {
+	return func(inForce []byte) bool {
+		now, err := policy.Decode(inForce)
+		return err == nil && policy.Equal(now, doc)
+	}
+}
+
+func refuse(c *gin.Context, v policy.Verdict) {
 	c.AbortWithStatusJSON(http.StatusUnprocessableEntity, client.ErrorReply{
 		Error: client.ErrorBody{
 			Code: client.CodeRefused, Faults: v.Faults,
@@ -69,30 +57,41 @@ func refuse(c *gin.Context, v client.Verdict) {
 	})
 }
 
-// accepted reads the body and returns its canonical form. When it returns nil
-// it has answered.
-func (s *server) accepted(c *gin.Context, b geo.Boundary) (client.Verdict, []byte) {
+// A candidate is a document that may be published.
+type candidate struct {
+	source  []byte
+	doc     *policy.Document
+	verdict policy.Verdict
+}
+
+// accepted reads the body. When it returns false it has answered.
+func (s *server) accepted(c *gin.Context, b geo.Boundary) (candidate, bool) {
 	// One byte more than the decoder takes, so that it can say what is wrong.
 	source, ok := body(c, policy.MaxRawBytes+1)
 	if !ok {
-		return client.Verdict{}, nil
+		return candidate{}, false
 	}
-	v, canonical, err := s.judge(b, source)
+	return s.valid(c, b, source)
+}
+
+// valid judges a document. When it returns false it has answered.
+func (s *server) valid(c *gin.Context, b geo.Boundary, source []byte) (candidate, bool) {
+	v, doc, err := s.judge(b, source)
 	if err != nil {
 		s.failWith(c, err)
-		return v, nil
+		return candidate{}, false
 	}
 	if !v.Valid {
 		refuse(c, v)
-		return v, nil
+		return candidate{}, false
 	}
-	return v, canonical
+	return candidate{source, doc, v}, true
 }
 
 func (s *server) validate(c *gin.Context) {
 	b, _ := s.boundary(c)
-	if v, canonical := s.accepted(c, b); canonical != nil {
-		c.JSON(http.StatusOK, v)
+	if next, ok := s.accepted(c, b); ok {
+		c.JSON(http.StatusOK, next.verdict)
 	}
 }
 
@@ -102,27 +101,34 @@ func (s *server) publish(c *gin.Context) {
 	if !ok {
 		return
 	}
-	v, canonical := s.accepted(c, b)
-	if canonical == nil {
+	next, ok := s.accepted(c, b)
+	if !ok {
 		return
 	}
+	s.put(c, st, next, store.PublishRequest{
+		Author: c.DefaultQuery("author", defaultAuthor), Message: c.Query("message"),
+		ExpectSerial: expect, ID: c.GetHeader("Idempotency-Key"), Again: c.Query("again") == "true",
+	})
+}
+
+// put publishes a document that was found valid, and answers.
+func (s *server) put(c *gin.Context, st *store.Store, next candidate, req store.PublishRequest) {
 	ctx, cancel := detached(c)
 	defer cancel()
-	id := c.GetHeader("Idempotency-Key")
-	if id == "" {
-		id = store.NewID()
+	if req.ID == "" {
+		req.ID = store.NewID()
 	}
-	env, err := st.Publish(ctx, b, store.PublishRequest{
-		Document: canonical, Author: c.DefaultQuery("author", defaultAuthor), Message: c.Query("message"),
-		ExpectSerial: expect, ID: id, Again: c.Query("again") == "true", Trust: s.trust,
-	}, s.sign(b))
+	req.Document, req.Same, req.Publisher, req.Trust = next.source, sameAs(next.doc), s.cfg.Version, s.trust
+	b := next.doc.Boundary
+	env, err := st.Publish(ctx, b, req, s.cfg.Key)
 	if err != nil {
 		s.failWith(c, err)
 		return
 	}
 	p := s.publication(b, env)
-	p.Unchanged, p.Warnings = env.Publication != id, v.Warnings
-	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Str("digest", env.Digest).Bool("unchanged", p.Unchanged).Msg("policy published")
+	p.Unchanged, p.Warnings = env.Publication != req.ID, next.verdict.Warnings
+	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Uint64("rollback_of", req.RollbackOf).
+		Str("digest", env.Digest).Bool("unchanged", p.Unchanged).Msg("policy published")
 	c.JSON(http.StatusOK, p)
 }
 
@@ -209,9 +215,7 @@ func (s *server) rollback(c *gin.Context) {
 	if !jsonBody(c, &req) {
 		return
 	}
-	ctx, cancel := detached(c)
-	defer cancel()
-	old, err := st.At(ctx, b, req.Serial)
+	old, err := st.At(c.Request.Context(), b, req.Serial)
 	if err != nil {
 		s.failWith(c, err)
 		return
@@ -222,27 +226,14 @@ func (s *server) rollback(c *gin.Context) {
 		return
 	}
 	// What was valid then need not be now: the rules or this program changed.
-	v, _, err := s.judge(b, document)
-	if err != nil {
-		s.failWith(c, err)
-		return
-	}
-	if !v.Valid {
-		refuse(c, v)
+	next, ok := s.valid(c, b, document)
+	if !ok {
 		return
 	}
 	if req.Author == "" {
 		req.Author = defaultAuthor
 	}
-	env, err := st.Rollback(ctx, b, store.RollbackRequest{
-		Serial: req.Serial, Author: req.Author, Message: req.Message, ExpectSerial: req.ExpectSerial, Trust: s.trust,
-	}, s.sign(b))
-	if err != nil {
-		s.failWith(c, err)
-		return
-	}
-	p = s.publication(b, env)
-	p.Warnings = v.Warnings
-	s.log.Info().Str("boundary", string(b)).Uint64("serial", env.Serial).Uint64("back_to", req.Serial).Msg("policy rolled back")
-	c.JSON(http.StatusOK, p)
+	s.put(c, st, next, store.PublishRequest{
+		Author: req.Author, Message: req.Message, ExpectSerial: req.ExpectSerial, RollbackOf: req.Serial,
+	})
 }

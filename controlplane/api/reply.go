@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/stampgate/stampgate/controlplane/client"
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 )
 
@@ -49,6 +50,11 @@ func (s *server) failWith(c *gin.Context, err error) {
 	if _, ok := errors.AsType[*store.UnavailableError](err); ok {
 		s.log.Warn().Err(err).Msg("etcd is not available")
 		fail(c, http.StatusServiceUnavailable, client.CodeUnavailable, "the etcd of the boundary is not available; nothing was changed")
+		return
+	}
+	if e, ok := errors.AsType[*signing.FormatError](err); ok {
+		s.log.Error().Err(err).Msg("stored value is in another format")
+		fail(c, http.StatusBadGateway, client.CodeNotGenuine, e.Error())
 		return
 	}
 	if _, ok := errors.AsType[*store.MalformedError](err); ok {

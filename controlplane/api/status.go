@@ -90,6 +90,6 @@ func gatewayOf(p store.Presence, current *client.Publication) client.Gateway {
 		AppliedSerial: p.AppliedSerial, AppliedDigest: p.AppliedDigest,
 		RefusedSerial: p.RefusedSerial, RefusedReason: p.RefusedReason, Unkept: p.Unkept,
 		Current: current != nil && p.AppliedSerial == current.Serial && p.AppliedDigest == current.Digest,
-		Health:  p.Health, Draining: p.Draining, Started: p.Started, URL: p.URL, AdminURL: p.AdminURL, Extra: p.Extra,
+		Health:  p.Health, Draining: p.Draining, Started: p.Started, URL: p.URL, AdminURL: p.AdminURL,
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/secret"
 )
@@ -194,7 +195,7 @@ func (c *Client) DeleteOrder(ctx context.Context, b geo.Boundary, id, author str
 }
 
 // DrainID is the ID of the order that drains something.
-func DrainID(kind, name string) string { return "drain-" + kind + "-" + name }
+func DrainID(kind, name string) string { return signing.OrderID("drain", kind, name) }
 
 // Audit returns up to limit records, the latest first; 0 is the server's own
 // limit.

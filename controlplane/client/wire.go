@@ -12,13 +12,7 @@ import (
 // they do not know.
 
 // A Verdict is what validation says of a document.
-type Verdict struct {
-	Valid    bool           `json:"valid"`
-	Boundary geo.Boundary   `json:"boundary,omitempty"`
-	Digest   string         `json:"digest,omitempty"`
-	Faults   []policy.Fault `json:"faults"`
-	Warnings []policy.Fault `json:"warnings"`
-}
+type Verdict = policy.Verdict
 
 // A Publication is one policy that was put in force.
 type Publication struct {
@@ -31,7 +25,7 @@ type Publication struct {
 	// Genuine: a trusted key signed it, and the document is the one that was signed.
 	Genuine bool   `json:"genuine"`
 	Problem string `json:"problem,omitempty"` // why it is not genuine
-	// Unchanged: the very document was in force already; nothing was written.
+	// Unchanged: what the document says was in force already; nothing was written.
 	Unchanged bool `json:"unchanged,omitempty"`
 	// Note is what was unusual about the publication, such as serials left out.
 	Note     string         `json:"note,omitempty"`
@@ -41,7 +35,7 @@ type Publication struct {
 // A Policy is a publication with its document.
 type Policy struct {
 	Publication
-	Document string `json:"document"` // canonical YAML; empty if it is not genuine
+	Document string `json:"document"` // as it was written; empty if it is not genuine
 }
 
 // Status is the state of every boundary.
@@ -75,13 +69,12 @@ type Gateway struct {
 	RefusedReason string       `json:"refusedReason,omitempty"`
 	Unkept        string       `json:"unkept,omitempty"` // what its disk does not take: a cold start would refuse to serve
 	// Current: it follows the policy in force.
-	Current  bool                       `json:"current"`
-	Health   string                     `json:"health,omitempty"`
-	Draining bool                       `json:"draining,omitempty"`
-	Started  time.Time                  `json:"started,omitzero"`
-	URL      string                     `json:"url,omitempty"`
-	AdminURL string                     `json:"adminUrl,omitempty"`
-	Extra    map[string]json.RawMessage `json:"extra,omitempty"`
+	Current  bool      `json:"current"`
+	Health   string    `json:"health,omitempty"`
+	Draining bool      `json:"draining,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	URL      string    `json:"url,omitempty"`
+	AdminURL string    `json:"adminUrl,omitempty"`
 }
 
 // An Order is an operator's instruction that is in force beside the policy.

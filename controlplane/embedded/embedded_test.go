@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,7 @@ func TestItServesAndKeepsItsDataOverARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Ping(t.Context(), "eu"); err != nil {
+		if _, err := s.Current(t.Context(), "eu"); !errors.Is(err, store.ErrNoPolicy) {
 			t.Error(err)
 		}
 		_ = s.Close()

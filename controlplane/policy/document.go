@@ -10,6 +10,8 @@ import (
 // Decode makes one, Validate says what is wrong with it, Compile puts it into
 // the form a gateway works with.
 type Document struct {
+	// Format is the format of the document: 1, which is also what none means.
+	Format    int          `yaml:"format,omitempty"`
 	Boundary  geo.Boundary `yaml:"boundary"`
 	Residency Residency    `yaml:"residency"`
 	Stamps    []Stamp      `yaml:"stamps"`

@@ -2,77 +2,53 @@ package policy
 
 import (
 	"fmt"
-	"strings"
+	"strconv"
+
+	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
 
 // A Fault is one thing that is wrong with a document (or, as a warning, unwise).
-type Fault struct {
-	Path string `json:"path,omitempty"` // such as backends[2].deployments[0].sku; empty: the document as a whole
-	Text string `json:"text"`           // what is wrong and what to do; never a secret
-	Line int    `json:"line,omitempty"` // in the source, from 1; 0 where it is not known
+type Fault = strictyaml.Fault
+
+// An Error holds every fault that a document was refused for. Decode and Compile
+// return it.
+type Error = strictyaml.Error
+
+func (c *check) fault(path, format string, args ...any) {
+	c.found.Add(Fault{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// String returns the fault on one line: "line 12: path: text".
-func (f Fault) String() string {
-	s := f.Text
-	if f.Path != "" {
-		s = f.Path + ": " + s
+func (c *check) warn(path, format string, args ...any) {
+	c.warnings.Add(Fault{Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// later reports a breach of a rule that is younger than documents in force may be:
+// a fault of what is to be published, a warning of what is followed already, so
+// that a new gateway starts with the policy that the one before it served. A rule
+// about where data may go is never one of these: there the boundary counts for
+// more than being served.
+func (c *check) later(path, format string, args ...any) {
+	if c.opt.Publishing {
+		c.fault(path, format, args...)
+		return
 	}
-	if f.Line > 0 {
-		s = fmt.Sprintf("line %d: %s", f.Line, s)
+	c.warn(path, format, args...)
+}
+
+// printable keeps a path on one line whatever a name is.
+func printable(name string) string { return strictyaml.Printable(name) }
+
+func looksSecret(v string) bool { return strictyaml.LooksSecret(v) }
+
+// quote prints a value from a document in a message: shortened, escaped, and
+// not at all if it may be a secret.
+func quote[T ~string](v T) string {
+	s := string(v)
+	if looksSecret(s) {
+		return "(a value that looks like a secret)"
 	}
-	return s
-}
-
-// An Error holds every fault that a document was refused for. Decode and
-// Compile return it, so that a caller can show the faults one by one.
-type Error struct{ Faults []Fault }
-
-func (e *Error) Error() string {
-	lines := make([]string, len(e.Faults))
-	for i, f := range e.Faults {
-		lines[i] = f.String()
+	if len(s) > 80 {
+		return strconv.QuoteToASCII(s[:80]) + "…"
 	}
-	return strings.Join(lines, "\n")
-}
-
-// maxFaults bounds a report: a document with more is not meant for people, and
-// a hostile one must not grow an answer without end.
-const maxFaults = 1000
-
-// findings collects faults and warnings up to their bound.
-type findings struct {
-	faults, warnings []Fault
-	seen             map[Fault]bool
-}
-
-func (f *findings) fault(path, format string, args ...any) {
-	f.faults = f.add(f.faults, Fault{Path: path, Text: fmt.Sprintf(format, args...)})
-}
-
-func (f *findings) warn(path, format string, args ...any) {
-	f.warnings = f.add(f.warnings, Fault{Path: path, Text: fmt.Sprintf(format, args...)})
-}
-
-// add leaves out what was said already: every deployment of a backend meets
-// the same wrong endpoint.
-func (f *findings) add(list []Fault, one Fault) []Fault {
-	if f.seen == nil {
-		f.seen = make(map[Fault]bool)
-	}
-	switch {
-	case f.seen[one] || len(list) > maxFaults:
-		return list
-	case len(list) == maxFaults:
-		return append(list, Fault{Text: fmt.Sprintf("there is more: the report ends after %d entries", maxFaults)})
-	}
-	f.seen[one] = true
-	return append(list, one)
-}
-
-func (f *findings) err() error {
-	if len(f.faults) == 0 {
-		return nil
-	}
-	return &Error{Faults: f.faults}
+	return strconv.QuoteToASCII(s)
 }

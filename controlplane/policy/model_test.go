@@ -92,7 +92,7 @@ func insideModel(doc *Document, t *Target) error {
 func targetsOf(s *Snapshot) []*Target {
 	all := slices.Collect(s.Targets())
 	for r := range s.Routes() {
-		for stamp := range s.Stamps() {
+		for _, stamp := range s.stamps {
 			for _, tier := range r.Tiers(stamp.Region) {
 				all = append(all, tier.Targets...)
 			}
@@ -277,7 +277,7 @@ func TestTiersOfAnyPolicy(t *testing.T) {
 			return
 		}
 		for r := range s.Routes() {
-			for stamp := range s.Stamps() {
+			for _, stamp := range s.stamps {
 				seen := make(map[Key]bool)
 				passive := false
 				for _, tier := range r.Tiers(stamp.Region) {
@@ -315,8 +315,9 @@ func TestTiersOfAnyPolicy(t *testing.T) {
 	})
 }
 
-// The canonical form of any document is read back as the same document.
-func TestCanonicalFormIsTheDocument(t *testing.T) {
+// Any document, written by a program that is not ours, is read back as the same
+// document.
+func TestADocumentIsReadBackAsItWasWritten(t *testing.T) {
 	text := rapid.OneOf(rapid.StringN(0, 20, -1), rapid.SampledFrom([]string{"no", "1.5", "~", "null", "- x", "a: b", "#", " ", "\u2028", "2024-11-20", "é", "=", "<<", "!!x", "&a", "*a", "0x1", ".inf"}))
 	rapid.Check(t, func(t *rapid.T) {
 		doc := drawDocument(t)
@@ -336,16 +337,13 @@ func TestCanonicalFormIsTheDocument(t *testing.T) {
 		if rapid.Bool().Draw(t, "zone") {
 			doc.Residency.DataZones = map[string][]geo.Country{text.Draw(t, "zone name"): nil, "z": {geo.Country(text.Draw(t, "country"))}}
 		}
-		canonical := mustCanonical(t, doc)
-		got, err := Decode(canonical)
+		text := mustEncode(t, doc)
+		got, err := Decode(text)
 		if err != nil {
 			if strings.Contains(err.Error(), "secret") {
 				return // a text that looks like one, drawn by chance
 			}
-			t.Fatalf("%v\n%s", err, canonical)
-		}
-		if again := mustCanonical(t, got); string(again) != string(canonical) {
-			t.Fatalf("was:\n%s\nis:\n%s", canonical, again)
+			t.Fatalf("%v\n%s", err, text)
 		}
 		if diff := difference(normal(doc), got); diff != "" {
 			t.Fatal(diff)

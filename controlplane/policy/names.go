@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+
+	"github.com/stampgate/stampgate/geo"
 )
 
 // A form is what a kind of name may look like. Names end up in headers, log
@@ -11,17 +13,35 @@ import (
 type form struct {
 	what  string
 	max   int
-	extra string // beside small letters and digits; never first or last
-	mixed bool   // capitals too
+	valid func(string) bool
 }
 
-func nameForm() form     { return form{"small letters, digits, -, . and _", 63, "-._", false} }
-func boundaryForm() form { return form{"small letters, digits and -", 63, "-", false} } // a part of client keys: sg_<boundary>_…
+func nameForm() form { return form{"small letters, digits, -, . and _", geo.MaxName, geo.ValidName} }
+
+func boundaryForm() form {
+	return form{"small letters, digits and -", geo.MaxName, func(s string) bool { return geo.Boundary(s).Valid() }}
+}
+
 // deploymentForm is what Azure permits for a deployment; routes take its place
 // in a client's URL.
-func deploymentForm() form { return form{"letters, digits, -, . and _", 64, "-._", true} }
-func modelForm() form      { return form{"letters, digits and -._:/@+", 128, "-._:/@+", true} }
-func zoneForm() form       { return form{"letters, digits, - and _", 32, "-_", true} }
+func deploymentForm() form { return form{"letters, digits, -, . and _", 64, lettersAnd("-._")} }
+
+func modelForm() form { return form{"letters, digits and -._:/@+", 128, lettersAnd("-._:/@+")} }
+func zoneForm() form  { return form{"letters, digits, - and _", 32, lettersAnd("-_")} }
+
+// lettersAnd accepts letters, digits, and inside some more.
+func lettersAnd(inner string) func(string) bool {
+	return func(name string) bool {
+		for i := range len(name) {
+			c := name[i]
+			inside := i > 0 && i < len(name)-1 && strings.IndexByte(inner, c) >= 0
+			if !isLower(c|0x20) && !isDigit(c) && !inside {
+				return false
+			}
+		}
+		return true
+	}
+}
 
 // complaint returns what is wrong with the name, "" if nothing.
 func (f form) complaint(name string) string {
@@ -30,15 +50,9 @@ func (f form) complaint(name string) string {
 		return fmt.Sprintf("is missing: want %s", f.what)
 	case len(name) > f.max:
 		return fmt.Sprintf("is longer than %d characters", f.max)
-	}
-	for i := range len(name) {
-		c := name[i]
-		inner := i > 0 && i < len(name)-1 && strings.IndexByte(f.extra, c) >= 0
-		if !isLower(c) && !isDigit(c) && (!f.mixed || !isLetter(c)) && !inner {
-			return fmt.Sprintf("%s: want %s, beginning and ending with a letter or digit", quote(name), f.what)
-		}
-	}
-	if looksSecret(name) {
+	case !f.valid(name):
+		return fmt.Sprintf("%s: want %s, beginning and ending with a letter or digit", quote(name), f.what)
+	case looksSecret(name):
 		return "looks like a secret: give a name, and replace the secret"
 	}
 	return ""
@@ -57,3 +71,7 @@ func isGUID(s string) bool {
 	}
 	return true
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
+func isHex(c byte) bool   { return isDigit(c) || (c|0x20 >= 'a' && c|0x20 <= 'f') }

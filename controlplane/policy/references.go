@@ -1,12 +1,10 @@
 package policy
 
 import (
-	"reflect"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
 
 // ExternalReferences is written as one word, or as {hosts: […]}. The zero value
@@ -30,20 +28,27 @@ type referenceHosts struct {
 	Hosts []string `yaml:"hosts"`
 }
 
-// references reads either form of ExternalReferences.
-func (w *walker) references(n *yaml.Node, r *ExternalReferences, p *place) {
-	if n.Kind != yaml.MappingNode {
-		if text, ok := w.scalar(n, p, "refuse, allow or {hosts: […]}"); ok {
+// UnmarshalStrict reads either form.
+func (r *ExternalReferences) UnmarshalStrict(v strictyaml.Value) {
+	if !v.IsObject() {
+		if text, ok := v.Text("refuse, allow or {hosts: […]}"); ok {
 			r.Rule = ReferenceRule(text)
 		}
 		return
 	}
 	var h referenceHosts
-	before := len(w.found.faults)
-	w.object(n, reflect.ValueOf(&h).Elem(), p)
-	if r.Hosts = h.Hosts; len(r.Hosts) == 0 && len(w.found.faults) == before {
-		w.fault(n, p, "names no hosts: list them, or write refuse") // else it would pass for left out
+	sound := v.Fields(&h)
+	if r.Hosts = h.Hosts; len(r.Hosts) == 0 && sound {
+		v.Fault("names no hosts: list them, or write refuse") // else it would pass for left out
 	}
+}
+
+// MarshalYAML writes the form that UnmarshalStrict reads.
+func (r ExternalReferences) MarshalYAML() (any, error) {
+	if r.Rule != "" {
+		return string(r.Rule), nil
+	}
+	return referenceHosts{r.Hosts}, nil
 }
 
 // References is what a snapshot says of external references. It never changes.

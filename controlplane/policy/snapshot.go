@@ -15,10 +15,9 @@ import (
 // without a lock. A request loads it once and keeps it to its end.
 type Snapshot struct {
 	serial     uint64
-	digest     string // sha256 of the canonical document, hex
+	digest     string // of the document as it came
 	fence      *geo.Fence
 	stamps     map[geo.RegionID]*StampRules
-	stampOrder []*StampRules
 	routes     map[string]*CompiledRoute
 	ordered    []*CompiledRoute
 	keys       map[[sha256.Size]byte]keyGrant // by sha256 of the key
@@ -26,7 +25,6 @@ type Snapshot struct {
 	principals []*Principal
 	targets    []*Target
 	byKey      map[Key]*Target
-	backends   map[string][]*Target
 	debug      bool
 	references *References
 	others     map[geo.Boundary]string // addresses of other boundaries' gateways
@@ -35,7 +33,7 @@ type Snapshot struct {
 // Serial returns the publication's number; 0 for a policy read from a file.
 func (s *Snapshot) Serial() uint64 { return s.serial }
 
-// Digest returns the SHA-256 of the canonical document, in hex.
+// Digest returns the digest of the document as it came: Options.Digest.
 func (s *Snapshot) Digest() string { return s.digest }
 
 // Boundary returns the boundary that the policy is for.
@@ -75,16 +73,8 @@ func (s *Snapshot) Target(key Key) (*Target, bool) {
 	return t, ok
 }
 
-// TargetsOf yields the targets of a backend, none if there is no such backend.
-func (s *Snapshot) TargetsOf(backend string) iter.Seq[*Target] {
-	return slices.Values(s.backends[backend])
-}
-
 // DebugHeaders reports whether replies may name the targets that were tried.
 func (s *Snapshot) DebugHeaders() bool { return s.debug }
-
-// Fence returns the fence of the boundary.
-func (s *Snapshot) Fence() *geo.Fence { return s.fence }
 
 // References returns what becomes of external references in requests.
 func (s *Snapshot) References() *References { return s.references }
@@ -101,9 +91,6 @@ func (s *Snapshot) Stamp(region geo.RegionID) (*StampRules, bool) {
 	r, ok := s.stamps[region]
 	return r, ok
 }
-
-// Stamps yields the rules of every stamp, in the order of the document.
-func (s *Snapshot) Stamps() iter.Seq[*StampRules] { return slices.Values(s.stampOrder) }
 
 // ClientByKey returns the client whose key has this SHA-256, unless the key's
 // notAfter has passed. The lookup is by the hash of what was presented, so its

@@ -10,18 +10,17 @@ import (
 
 // snapshot puts a document without faults into its compiled form. Everything
 // that the document owns and could change is copied.
-func (c *check) snapshot(digest string) *Snapshot {
+func (c *check) snapshot() *Snapshot {
 	s := &Snapshot{
-		serial: c.opt.Serial, digest: digest, fence: c.fence,
-		stamps:   make(map[geo.RegionID]*StampRules, len(c.doc.Stamps)),
-		routes:   make(map[string]*CompiledRoute, len(c.routes)),
-		keys:     make(map[[sha256.Size]byte]keyGrant),
-		entra:    make(map[EntraClient]*Principal),
-		targets:  c.targets,
-		byKey:    make(map[Key]*Target, len(c.targets)),
-		backends: make(map[string][]*Target, len(c.doc.Backends)),
-		ordered:  c.routes,
-		debug:    c.doc.DebugHeaders,
+		serial: c.opt.Serial, digest: c.opt.Digest, fence: c.fence,
+		stamps:  make(map[geo.RegionID]*StampRules, len(c.doc.Stamps)),
+		routes:  make(map[string]*CompiledRoute, len(c.routes)),
+		keys:    make(map[[sha256.Size]byte]keyGrant),
+		entra:   make(map[EntraClient]*Principal),
+		targets: c.targets,
+		byKey:   make(map[Key]*Target, len(c.targets)),
+		ordered: c.routes,
+		debug:   c.doc.DebugHeaders,
 
 		references: compileReferences(c.doc.ExternalReferences, c.doc.Residency.Processing),
 		others:     make(map[geo.Boundary]string, len(c.doc.OtherBoundaries)),
@@ -32,14 +31,12 @@ func (c *check) snapshot(digest string) *Snapshot {
 	for i := range c.doc.Stamps {
 		rules := compileStamp(&c.doc.Stamps[i])
 		s.stamps[rules.Region] = rules
-		s.stampOrder = append(s.stampOrder, rules)
 	}
 	for _, r := range c.routes {
 		s.routes[r.Name] = r
 	}
 	for _, t := range c.targets {
 		s.byKey[t.Key] = t
-		s.backends[t.Backend] = append(s.backends[t.Backend], t)
 	}
 	for i := range c.doc.Clients {
 		s.addClient(&c.doc.Clients[i])

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
 
 // How many of a kind a document may have. The products of these bound what
@@ -33,7 +34,8 @@ const (
 // A check is one validation of a document. It gathers what Compile needs on its
 // way, so that nothing is decided twice.
 type check struct {
-	findings
+	found, warnings strictyaml.Findings
+
 	doc *Document
 	opt Options
 
@@ -83,7 +85,7 @@ func (c *check) run() {
 	c.otherBoundaries()
 	c.knowOthers()
 	c.unwise()
-	inDocumentOrder(c.faults)
+	inDocumentOrder(c.found.Faults)
 }
 
 // inDocumentOrder sorts faults by the section that they are in. Backends are
@@ -91,7 +93,7 @@ func (c *check) run() {
 func inDocumentOrder(faults []Fault) {
 	section := func(f Fault) int {
 		for i, name := range []string{
-			"boundary", "residency", "stamps", "backends", "routes", "clients",
+			"format", "boundary", "residency", "stamps", "backends", "routes", "clients",
 			"onModelMismatch", "debugHeaders", "externalReferences", "otherBoundaries",
 		} {
 			if strings.HasPrefix(f.Path, name) {
@@ -180,7 +182,7 @@ func (c *check) residency() {
 // are checked even where the residency section says nothing usable. A document
 // that needs it has a fault, and so never compiles.
 func (c *check) standIn(why error) *geo.Fence {
-	if len(c.faults) == 0 {
+	if len(c.found.Faults) == 0 {
 		c.fault("residency", "%v", why)
 	}
 	everywhere := geo.Residency{

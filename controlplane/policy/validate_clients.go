@@ -77,7 +77,7 @@ func (c *check) grants(path string, routes []string, known map[string]bool) {
 			continue
 		}
 		if first, again := seen[r]; again {
-			c.fault(at(path, i), "is the same route as %s: keep one", at(path, first))
+			c.later(at(path, i), "is the same route as %s: keep one", at(path, first))
 			continue
 		}
 		seen[r] = i

@@ -109,7 +109,7 @@ func (c *check) timeouts(path string, t Timeouts) {
 // a balancer gives up.
 func (c *check) earlyHead(path string, r *Route) {
 	if d := time.Duration(r.EarlyHead); d != 0 && (d < leastEarlyHead || d > mostEarlyHead) {
-		c.fault(path+".earlyHead", "%s: want %s to %s, or leave it out", r.EarlyHead, leastEarlyHead, mostEarlyHead)
+		c.later(path+".earlyHead", "%s: want %s to %s, or leave it out", r.EarlyHead, leastEarlyHead, mostEarlyHead)
 	}
 }
 

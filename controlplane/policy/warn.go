@@ -22,7 +22,7 @@ func (c *check) unwise() {
 			c.warn(path+".region", "%s has no backend of its own: every call crosses to another region", quote(s.Region))
 		}
 	}
-	if len(c.faults) == 0 { // else what is missing may only have been refused
+	if len(c.found.Faults) == 0 { // else what is missing may only have been refused
 		for i, r := range c.routes {
 			c.unwiseRoute(at("routes", i), r)
 			c.unwiseTimes(at("routes", i), &c.doc.Routes[i])

@@ -81,19 +81,24 @@ func parseKey(text []byte) (PrivateKey, error) {
 	return newPrivateKey(key), nil
 }
 
-// createKeyFile writes a temporary file and links it into place: unlike a
-// rename, a link never replaces a key that is already there.
-func createKeyFile(path string, key PrivateKey) (err error) {
+func createKeyFile(path string, key PrivateKey) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key.value())
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".signing-key-*") // mode 0600
+	return CreateFile(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
+}
+
+// CreateFile writes a new file for its owner alone, or returns fs.ErrExist. It
+// writes a temporary one and links it into place: unlike a rename, a link never
+// replaces a key that is already there.
+func CreateFile(path string, content []byte) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-key-*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(tmp.Name())) }()
-	werr := pem.Encode(tmp, &pem.Block{Type: pemType, Bytes: der})
+	_, werr := tmp.Write(content)
 	if err := errors.Join(werr, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}

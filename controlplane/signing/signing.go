@@ -2,15 +2,18 @@
 // policies and orders carry, and keeps the keys.
 //
 // The control plane signs, gateways verify. What is signed is a message of its
-// own with a domain, a version and a length before every field, so that no
-// signature can be taken for one over something else. The package never decides
+// own with a domain, the format's number and a length before every field, so that
+// no signature can be taken for one over something else, and a format that a
+// verifier does not know is refused by its number. The package never decides
 // whether a serial is new enough or an order still in force: that is for those
 // who follow them. It does no network I/O; anything may import it.
 package signing
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,22 +22,57 @@ import (
 	"github.com/stampgate/stampgate/geo"
 )
 
-// The domains. A change of a message's fields needs a new version here, and
-// verifiers that know both before the first signer uses it.
+// The formats that this program signs and knows. A change of what a message
+// holds is a new number here, which verifiers know before the first signer uses it.
 const (
-	policyDomain = "stampgate/policy/v1"
-	orderDomain  = "stampgate/order/v1"
+	PolicyFormat = 1
+	OrderFormat  = 1
 )
 
-// Sign signs the publication of a policy: the document of this digest (SHA-256,
-// hex) is the boundary's policy number serial.
-func Sign(key PrivateKey, boundary geo.Boundary, serial uint64, digest string) []byte {
-	return key.sign(policyMessage(boundary, serial, digest))
+// The domains keep a signature over one kind of thing from passing for another.
+const (
+	policyDomain = "stampgate/policy"
+	orderDomain  = "stampgate/order"
+)
+
+// Digest returns the SHA-256 in hex by which a PolicyClaim names a document: of
+// its bytes as they were written.
+func Digest(document []byte) string {
+	sum := sha256.Sum256(document)
+	return hex.EncodeToString(sum[:])
 }
 
-// An OrderClaim is all of an order that its signature covers. Times count in
-// nanoseconds since 1970 UTC, so a time zone makes no difference.
+// A PolicyClaim is all of a publication that its signature covers. Times count
+// in nanoseconds since 1970 UTC, so a time zone makes no difference.
+type PolicyClaim struct {
+	Format      int
+	Boundary    geo.Boundary
+	Serial      uint64
+	Digest      string // of the document
+	Author      string
+	Message     string
+	Time        time.Time
+	Publication string // its ID
+	Publisher   string // version of the program that published
+}
+
+// CheckFormat returns a *FormatError if this program does not know the format. It
+// names the version that published, though nothing vouches for that.
+func (c PolicyClaim) CheckFormat() error {
+	if c.Format == PolicyFormat {
+		return nil
+	}
+	return &FormatError{Subject: fmt.Sprintf("%s, published by version %.40q,", c.subject(), c.Publisher), Format: c.Format, Known: PolicyFormat}
+}
+
+func (c PolicyClaim) subject() string { return fmt.Sprintf("policy %d of %.40q", c.Serial, c.Boundary) }
+
+// SignPolicy signs a publication.
+func SignPolicy(key PrivateKey, claim PolicyClaim) []byte { return key.sign(claim.message()) }
+
+// An OrderClaim is all of an order that its signature covers.
 type OrderClaim struct {
+	Format   int
 	ID       string
 	Boundary geo.Boundary
 	Kind     string
@@ -46,9 +84,33 @@ type OrderClaim struct {
 	Expires  time.Time
 }
 
+// OrderID names the order that does this to that. There is one order for a thing,
+// so that giving it twice extends it and a lost answer does no harm.
+func OrderID(action, kind, name string) string { return action + "-" + kind + "-" + name }
+
+// CheckFormat returns a *FormatError if this program does not know the format.
+func (c OrderClaim) CheckFormat() error {
+	if c.Format == OrderFormat {
+		return nil
+	}
+	return &FormatError{Subject: c.subject(), Format: c.Format, Known: OrderFormat}
+}
+
+func (c OrderClaim) subject() string { return fmt.Sprintf("order %.80q of %.40q", c.ID, c.Boundary) }
+
 // SignOrder signs an order.
-func SignOrder(key PrivateKey, claim OrderClaim) []byte {
-	return key.sign(orderMessage(claim))
+func SignOrder(key PrivateKey, claim OrderClaim) []byte { return key.sign(claim.message()) }
+
+// A FormatError says that something is written in a format that this program
+// does not know: by a newer one, so nothing of it may be relied on.
+type FormatError struct {
+	Subject string // what it is: "policy 7 of eu"
+	Format  int
+	Known   int // the newest that this program knows
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("%s is in format %d, and this program knows format %d alone: upgrade it to the version that wrote this", e.Subject, e.Format, e.Known)
 }
 
 // A SignatureError says that none of the trusted keys made the signature.
@@ -79,20 +141,29 @@ func NewVerifier(keys []PublicKey) (*Verifier, error) {
 	return &Verifier{keys: slices.Clone(keys)}, nil
 }
 
-// Verify checks the signature on a policy. The error is a *SignatureError.
-func (v *Verifier) Verify(boundary geo.Boundary, serial uint64, digest string, signature []byte) error {
-	if v.trusts(policyMessage(boundary, serial, digest), signature) {
-		return nil
+// VerifyPolicy checks the signature on a policy. The error is a *FormatError or
+// a *SignatureError.
+func (v *Verifier) VerifyPolicy(claim PolicyClaim, signature []byte) error {
+	if err := claim.CheckFormat(); err != nil {
+		return err
 	}
-	return &SignatureError{Subject: fmt.Sprintf("policy %d of %q", serial, boundary)}
+	return v.verify(claim.subject(), claim.message(), signature)
 }
 
-// VerifyOrder checks the signature on an order. The error is a *SignatureError.
+// VerifyOrder checks the signature on an order. The error is a *FormatError or a
+// *SignatureError.
 func (v *Verifier) VerifyOrder(claim OrderClaim, signature []byte) error {
-	if v.trusts(orderMessage(claim), signature) {
+	if err := claim.CheckFormat(); err != nil {
+		return err
+	}
+	return v.verify(claim.subject(), claim.message(), signature)
+}
+
+func (v *Verifier) verify(subject string, message, signature []byte) error {
+	if v.trusts(message, signature) {
 		return nil
 	}
-	return &SignatureError{Subject: fmt.Sprintf("order %q of %q", claim.ID, claim.Boundary)}
+	return &SignatureError{Subject: subject}
 }
 
 func (v *Verifier) trusts(message, signature []byte) bool {
@@ -104,12 +175,13 @@ func (v *Verifier) trusts(message, signature []byte) bool {
 	})
 }
 
-func policyMessage(boundary geo.Boundary, serial uint64, digest string) []byte {
-	return message(policyDomain, string(boundary), number(serial), digest)
+func (c PolicyClaim) message() []byte {
+	return message(policyDomain, number(uint64(c.Format)), string(c.Boundary), number(c.Serial), c.Digest,
+		c.Author, c.Message, nanos(c.Time), c.Publication, c.Publisher)
 }
 
-func orderMessage(c OrderClaim) []byte {
-	return message(orderDomain, c.ID, string(c.Boundary), c.Kind, c.Name, c.Action, c.Reason, c.Author,
+func (c OrderClaim) message() []byte {
+	return message(orderDomain, number(uint64(c.Format)), c.ID, string(c.Boundary), c.Kind, c.Name, c.Action, c.Reason, c.Author,
 		nanos(c.Created), nanos(c.Expires))
 }
 

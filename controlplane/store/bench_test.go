@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/controlplane/embedded"
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 )
 
@@ -48,10 +49,14 @@ func BenchmarkPublishUntilAllAreTold(b *testing.B) {
 		wg.Go(func() { _ = s.Watch(ctx, "eu", all[i]) })
 	}
 	b.Cleanup(func() { cancel(); wg.Wait() })
+	key, err := signing.GenerateKey()
+	if err != nil {
+		b.Fatal(err)
+	}
 	document := make([]byte, 100<<10)
 	publish := func(serial uint64) {
 		copy(document, fmt.Sprint(serial))
-		env, err := s.Publish(b.Context(), "eu", store.PublishRequest{Document: document}, func(uint64, string) ([]byte, error) { return []byte{1}, nil })
+		env, err := s.Publish(b.Context(), "eu", store.PublishRequest{Document: document}, key)
 		if err != nil || env.Serial != serial {
 			b.Fatal(env.Serial, err)
 		}

@@ -25,7 +25,7 @@ type digestLease struct {
 // renewed by writing again and runs out Timing.DigestTTL after the last time.
 // One gateway of the stamp writes; a second one takes the key over unharmed.
 func (s *Store) PutDigest(ctx context.Context, boundary geo.Boundary, region geo.RegionID, payload json.RawMessage) error {
-	if err := errors.Join(checkBoundary(boundary), checkName("region", string(region))); err != nil {
+	if err := errors.Join(checkBoundary(boundary), checkRegion(region)); err != nil {
 		return &InvalidError{Text: err.Error()}
 	}
 	if len(payload) > maxDigestBytes || !json.Valid(payload) {

@@ -3,11 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
@@ -30,7 +28,12 @@ func (s *Store) At(ctx context.Context, boundary geo.Boundary, serial uint64) (E
 	if err := checkBoundary(boundary); err != nil {
 		return Envelope{}, err
 	}
-	return s.envelope(ctx, keysOf(boundary).historyOf(serial), ErrNoSerial)
+	key := keysOf(boundary).historyOf(serial)
+	env, err := s.envelope(ctx, key, ErrNoSerial)
+	if err == nil && env.Serial != serial {
+		err = &MalformedError{Key: key, Err: fmt.Errorf("it holds policy %d", env.Serial)}
+	}
+	return env, err
 }
 
 func (s *Store) envelope(ctx context.Context, key string, absent error) (Envelope, error) {
@@ -96,41 +99,4 @@ func (s *Store) historyPage(ctx context.Context, boundary geo.Boundary, serials 
 		}
 	}
 	return out, nil
-}
-
-// A RollbackRequest puts an old document back in force.
-type RollbackRequest struct {
-	Serial       uint64 // of the publication whose document is wanted
-	Author       string
-	Message      string  // "" = "roll back to N"
-	ExpectSerial *uint64 // as in PublishRequest
-	Trust        *signing.Verifier
-}
-
-// Rollback publishes the document of an old serial under a new one: serials
-// only grow. With Trust set, an entry that is not genuine is refused.
-func (s *Store) Rollback(ctx context.Context, boundary geo.Boundary, req RollbackRequest, sign SignFunc) (Envelope, error) {
-	old, err := s.At(ctx, boundary, req.Serial)
-	if err != nil {
-		return Envelope{}, err
-	}
-	var document []byte
-	if req.Trust != nil {
-		document, err = old.OpenVerified(boundary, req.Trust)
-	} else {
-		document, err = old.Open(MaxDocumentBytes)
-	}
-	if err == nil && old.Serial != req.Serial {
-		err = fmt.Errorf("the entry holds policy %d", old.Serial)
-	}
-	if err != nil {
-		return Envelope{}, fmt.Errorf("roll back to %d: %w", req.Serial, err)
-	}
-	if req.Message == "" {
-		req.Message = "roll back to " + strconv.FormatUint(req.Serial, 10)
-	}
-	return s.Publish(ctx, boundary, PublishRequest{
-		Document: document, Author: req.Author, Message: req.Message,
-		ExpectSerial: req.ExpectSerial, Trust: req.Trust, action: "rollback",
-	}, sign)
 }

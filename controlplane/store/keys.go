@@ -44,8 +44,9 @@ func (k keys) digestRange() (from, to string) {
 	return k.digests(), clientv3.GetPrefixRangeEnd(k.digests())
 }
 
-// checkName refuses what could turn one key into another: names come from
-// policies, configurations and requests.
+// checkName refuses what could turn one key into another, where a name may be
+// anybody's: a gateway's, which is often that of its host, an order's, a
+// publication's.
 func checkName(what, name string) error {
 	if name == "" || len(name) > 200 || strings.Trim(name, ".") == "" {
 		return &InvalidError{Text: fmt.Sprintf("%s: want a name of 1 to 200 characters, not %q", what, clip(name, 40))}
@@ -61,7 +62,19 @@ func checkName(what, name string) error {
 	return nil
 }
 
-func checkBoundary(b geo.Boundary) error { return checkName("boundary", string(b)) }
+func checkBoundary(b geo.Boundary) error {
+	if !b.Valid() {
+		return &InvalidError{Text: fmt.Sprintf("boundary %q: want 1 to %d small letters, digits and '-'", clip(string(b), 40), geo.MaxName)}
+	}
+	return nil
+}
+
+func checkRegion(r geo.RegionID) error {
+	if !r.Valid() {
+		return &InvalidError{Text: fmt.Sprintf("region %q: want 1 to %d small letters, digits, '-', '.' and '_'", clip(string(r), 40), geo.MaxName)}
+	}
+	return nil
+}
 
 func clip(s string, n int) string {
 	if len(s) <= n {

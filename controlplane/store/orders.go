@@ -42,8 +42,10 @@ type Action string
 const Drain Action = "drain"
 
 // An Order is an operator's instruction that takes effect at once beside the
-// policy, until it expires or is deleted.
+// policy, until it expires or is deleted. Fields that are not known are ignored,
+// as in an Envelope.
 type Order struct {
+	Format    int          `json:"format"` // see signing.OrderFormat
 	ID        string       `json:"id"`
 	Boundary  geo.Boundary `json:"boundary"`
 	Kind      OrderKind    `json:"kind"`
@@ -56,14 +58,24 @@ type Order struct {
 	Signature []byte       `json:"signature"` // over all of the above
 }
 
-// OrderID names the order that does this to that. There is one order for a
-// thing, so that giving it twice extends it and a lost answer does no harm.
-func OrderID(action Action, kind OrderKind, name string) string {
-	return string(action) + "-" + string(kind) + "-" + name
+// NewDrain returns an order that drains from now on. It is not signed.
+func NewDrain(boundary geo.Boundary, kind OrderKind, name string, life time.Duration) Order {
+	now := time.Now().UTC()
+	return Order{
+		ID: orderID(Drain, kind, name), Boundary: boundary, Kind: kind, Name: name,
+		Action: Drain, Created: now, Expires: now.Add(life),
+	}
 }
 
-// Sign sets the signature.
-func (o *Order) Sign(key signing.PrivateKey) { o.Signature = signing.SignOrder(key, o.claim()) }
+func orderID(action Action, kind OrderKind, name string) string {
+	return signing.OrderID(string(action), string(kind), name)
+}
+
+// Sign sets format and signature.
+func (o *Order) Sign(key signing.PrivateKey) {
+	o.Format = signing.OrderFormat
+	o.Signature = signing.SignOrder(key, o.claim())
+}
 
 // Verify checks that a trusted key signed the order. It does not look at the
 // expiry: see InForce.
@@ -76,7 +88,7 @@ func (o Order) InForce(now time.Time) bool { return now.Before(o.Expires) }
 
 func (o Order) claim() signing.OrderClaim {
 	return signing.OrderClaim{
-		ID: o.ID, Boundary: o.Boundary, Kind: string(o.Kind), Name: o.Name, Action: string(o.Action),
+		Format: o.Format, ID: o.ID, Boundary: o.Boundary, Kind: string(o.Kind), Name: o.Name, Action: string(o.Action),
 		Reason: o.Reason, Author: o.Author, Created: o.Created, Expires: o.Expires,
 	}
 }
@@ -90,7 +102,7 @@ func (o Order) validate() error {
 		return &InvalidError{Text: fmt.Sprintf("order kind %q: want backend, region or gateway", clip(string(o.Kind), 40))}
 	case o.Action != Drain:
 		return &InvalidError{Text: fmt.Sprintf("order action %q: want drain", clip(string(o.Action), 40))}
-	case o.ID != OrderID(o.Action, o.Kind, o.Name):
+	case o.ID != orderID(o.Action, o.Kind, o.Name):
 		return &InvalidError{Text: fmt.Sprintf("order id %q does not fit its action, kind and name", clip(o.ID, 40))}
 	case len(o.Reason) > maxMessageBytes || len(o.Author) > maxAuthorBytes:
 		return &InvalidError{Text: "order: reason or author is too long"}
@@ -191,6 +203,9 @@ func decodeOrder(boundary geo.Boundary, key string, value []byte) (Order, error)
 	var o Order
 	if err := json.Unmarshal(value, &o); err != nil {
 		return Order{}, &MalformedError{Key: key, Err: errors.New("not an order in JSON")}
+	}
+	if err := o.claim().CheckFormat(); err != nil {
+		return Order{}, err
 	}
 	if o.Boundary != boundary || key != keysOf(boundary).order(o.ID) {
 		return Order{}, &MalformedError{Key: key, Err: fmt.Errorf("order %q of boundary %q does not belong there", clip(o.ID, 40), clip(string(o.Boundary), 40))}

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/controlplane/embedded"
+	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/controlplane/store/storetest"
@@ -64,9 +65,7 @@ func publish(t *testing.T, s *store.Store, document string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Publish(t.Context(), "eu", store.PublishRequest{Document: []byte(document)}, func(serial uint64, digest string) ([]byte, error) {
-		return signing.Sign(key, "eu", serial, digest), nil
-	})
+	_, err = s.Publish(t.Context(), "eu", store.PublishRequest{Document: []byte(document)}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,19 +177,19 @@ func (l *lines) String() string {
 }
 
 func TestABombIsNotOpened(t *testing.T) {
-	env, err := store.NewEnvelope("eu", 1, bytes.Repeat([]byte("a"), store.MaxDocumentBytes))
+	env, err := store.NewEnvelope("eu", 1, bytes.Repeat([]byte("a"), policy.MaxRawBytes))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(env.Document) > 64<<10 {
 		t.Fatalf("%d bytes compressed: no bomb", len(env.Document))
 	}
-	for _, limit := range []int{0, 1, 1 << 10, 1 << 20, store.MaxDocumentBytes - 1} {
+	for _, limit := range []int{0, 1, 1 << 10, 1 << 20, policy.MaxRawBytes - 1} {
 		if _, err := env.Open(limit); err == nil {
 			t.Errorf("opened with a limit of %d", limit)
 		}
 	}
-	if _, err := env.Open(store.MaxDocumentBytes); err != nil {
+	if _, err := env.Open(policy.MaxRawBytes); err != nil {
 		t.Error(err)
 	}
 	// One that does not say how large it is, so that only unpacking tells.
@@ -206,15 +205,15 @@ func TestABombIsNotOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	env.Document = stream.Bytes()
-	if _, err := env.Open(store.MaxDocumentBytes); err == nil {
+	if _, err := env.Open(policy.MaxRawBytes); err == nil {
 		t.Error("64 MiB without a stated size were opened")
 	}
 }
 
 func TestADocumentThatIsTooLargeIsRefused(t *testing.T) {
-	for _, size := range []int{store.MaxDocumentBytes + 1, store.MaxCompressedBytes + 100<<10} {
+	for _, size := range []int{policy.MaxRawBytes + 1, policy.MaxCompressedBytes + 100<<10} {
 		document := make([]byte, size)
-		if size < store.MaxDocumentBytes { // not to be compressed
+		if size < policy.MaxRawBytes { // not to be compressed
 			state := uint64(1)
 			for i := range document {
 				state = state*6364136223846793005 + 1442695040888963407

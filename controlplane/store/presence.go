@@ -25,8 +25,14 @@ const (
 	presenceRewrite = time.Minute
 )
 
+// PresenceFormat is the format that this program writes. Presence is for showing
+// and cannot widen anything, so of a newer one what is known is shown, and the
+// rest ignored.
+const PresenceFormat = 1
+
 // A Presence is what a gateway says of itself.
 type Presence struct {
+	Format        int          `json:"format"` // set when it is written
 	Gateway       string       `json:"gateway"`
 	Region        geo.RegionID `json:"region"`
 	Version       string       `json:"version,omitempty"` // of the program
@@ -43,8 +49,6 @@ type Presence struct {
 	Started       time.Time `json:"started,omitzero"`
 	URL           string    `json:"url,omitempty"`
 	AdminURL      string    `json:"adminUrl,omitempty"`
-	// Extra is for what others add: it is stored and listed as it is.
-	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }
 
 // AnnouncePresence keeps the gateway's presence key in the store, under a lease,
@@ -55,7 +59,7 @@ type Presence struct {
 // away it keeps trying.
 func (s *Store) AnnouncePresence(ctx context.Context, boundary geo.Boundary, value func() Presence, changed <-chan struct{}) error {
 	first := value()
-	if err := errors.Join(checkBoundary(boundary), checkName("region", string(first.Region)), checkName("gateway", first.Gateway)); err != nil {
+	if err := errors.Join(checkBoundary(boundary), checkRegion(first.Region), checkName("gateway", first.Gateway)); err != nil {
 		return fmt.Errorf("announce presence: %w", err)
 	}
 	a := &announcement{store: s, key: keysOf(boundary).presenceOf(first.Region, first.Gateway), value: value, changed: changed}
@@ -107,7 +111,9 @@ func (a *announcement) hold(ctx context.Context) error {
 	renew := time.NewTicker(max(s.timing.PresenceTTL/3, 10*time.Millisecond))
 	defer renew.Stop()
 	for {
-		text, err := json.Marshal(a.value())
+		presence := a.value()
+		presence.Format = PresenceFormat
+		text, err := json.Marshal(presence)
 		if err != nil || len(text) > maxPresenceBytes {
 			return fmt.Errorf("encode presence of %d bytes: %w", len(text), errors.Join(err, errors.New("it cannot be stored")))
 		}

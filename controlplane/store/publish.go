@@ -14,6 +14,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/geo"
 )
@@ -36,7 +37,7 @@ const (
 
 // A PublishRequest is a document on its way into force.
 type PublishRequest struct {
-	Document []byte // canonical, not compressed
+	Document []byte // as it was written, not compressed
 	Author   string
 	Message  string
 	// ExpectSerial, if set, is the serial that must be in force: what the author
@@ -45,29 +46,34 @@ type PublishRequest struct {
 	// ID tells this publication from others of the same document; made when
 	// empty. A caller that repeats a lost call repeats the ID.
 	ID string
-	// Again publishes also when the same document is in force already, for
-	// example to sign it with a new key.
+	// Publisher is the version of the program that publishes.
+	Publisher string
+	// Same, if set, reports whether a document in force says what this one does, in
+	// other words or with other comments; nothing is published then. The very
+	// same bytes count in any case.
+	Same func(inForce []byte) bool
+	// Again publishes all the same, for example to sign with a new key or for the
+	// sake of a comment.
 	Again bool
 	// Trust, if set, says which stored envelopes are genuine. A forged one then
 	// neither counts as in force nor sets the next serial.
 	Trust *signing.Verifier
-
-	action string // for the audit trail; "" = publish
+	// RollbackOf, if set, is the serial of the publication whose document this is: the
+	// message, if there is none, and the audit trail say so. Serials only grow, so it
+	// gets a new one.
+	RollbackOf uint64
 }
-
-// A SignFunc signs a serial and a digest for the boundary that is published to.
-type SignFunc func(serial uint64, digest string) ([]byte, error)
 
 // Publish puts a document in force under the next serial, in one transaction
 // that compares what is in force: of two at once one wins, and the other gets a
-// *ConflictError. If the very document is in force already, that envelope is the
-// answer (its Publication is another than the request's ID). Where a gateway
+// *ConflictError. If what the document says is in force already, that envelope is
+// the answer (its Publication is another than the request's ID). Where a gateway
 // follows a higher serial already, because etcd was restored from an older backup,
 // the next one above that is taken, and the envelope's Note says so. A write whose
 // answer was lost is looked up and not repeated; if that fails too, the error is
 // an *UncertainError.
-func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishRequest, sign SignFunc) (Envelope, error) {
-	p, err := newPublication(boundary, req, sign)
+func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishRequest, key signing.PrivateKey) (Envelope, error) {
+	p, err := newPublication(boundary, req, key)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -89,7 +95,7 @@ func (s *Store) Publish(ctx context.Context, boundary geo.Boundary, req PublishR
 type publication struct {
 	req  PublishRequest
 	keys keys
-	sign SignFunc
+	key  signing.PrivateKey
 	env  Envelope // with serial and signature once it was sent
 	base int64    // the revision of current that it replaces
 	// ahead is the highest serial that a gateway follows beyond what is in force,
@@ -98,12 +104,15 @@ type publication struct {
 	aheadBy string
 }
 
-func newPublication(boundary geo.Boundary, req PublishRequest, sign SignFunc) (*publication, error) {
+func newPublication(boundary geo.Boundary, req PublishRequest, key signing.PrivateKey) (*publication, error) {
 	if err := checkBoundary(boundary); err != nil {
 		return nil, err
 	}
 	if len(req.Author) > maxAuthorBytes || len(req.Message) > maxMessageBytes {
 		return nil, &InvalidError{Text: fmt.Sprintf("author or message is too long: at most %d and %d bytes", maxAuthorBytes, maxMessageBytes)}
+	}
+	if req.RollbackOf != 0 && req.Message == "" {
+		req.Message = "roll back to " + strconv.FormatUint(req.RollbackOf, 10)
 	}
 	env, err := NewEnvelope(boundary, 0, req.Document)
 	if err != nil {
@@ -115,8 +124,8 @@ func newPublication(boundary geo.Boundary, req PublishRequest, sign SignFunc) (*
 	if err := checkName("publication id", req.ID); err != nil {
 		return nil, err
 	}
-	env.Author, env.Message, env.Publication = req.Author, req.Message, req.ID
-	return &publication{req: req, keys: keysOf(boundary), sign: sign, env: env}, nil
+	env.Author, env.Message, env.Publication, env.Publisher = req.Author, req.Message, req.ID, req.Publisher
+	return &publication{req: req, keys: keysOf(boundary), key: key, env: env}, nil
 }
 
 // publishOnce looks at what is in force, and writes if nothing speaks against
@@ -163,7 +172,11 @@ func (s *Store) standing(ctx context.Context, p *publication) (standing, error) 
 	var now standing
 	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) == 1 {
 		now.revision = kvs[0].ModRevision
-		if env, err := decodeEnvelope(p.keys.current(), kvs[0].Value); err == nil && p.genuine(env) {
+		env, err := decodeEnvelope(p.keys.current(), kvs[0].Value)
+		if _, newer := errors.AsType[*signing.FormatError](err); newer {
+			return standing{}, err // it is not ours to replace
+		}
+		if err == nil && p.genuine(env) {
 			now.current = &env
 		}
 	}
@@ -189,7 +202,7 @@ func (s *Store) settled(ctx context.Context, p *publication, now standing) (env 
 		if c.Publication == p.req.ID && c.Digest == p.env.Digest {
 			return *c, true, nil
 		}
-		if !sent && c.Digest == p.env.Digest && !p.req.Again && p.ahead == 0 {
+		if !sent && !p.req.Again && p.ahead == 0 && p.says(c) {
 			return *c, true, nil
 		}
 	}
@@ -204,6 +217,18 @@ func (s *Store) settled(ctx context.Context, p *publication, now standing) (env 
 		return Envelope{}, true, now.conflict(p.env.Boundary)
 	}
 	return Envelope{}, false, nil
+}
+
+// says reports whether the envelope in force says what is to be published.
+func (p *publication) says(inForce *Envelope) bool {
+	if inForce.Digest == p.env.Digest {
+		return true
+	}
+	if p.req.Same == nil {
+		return false
+	}
+	document, err := inForce.Open(policy.MaxRawBytes)
+	return err == nil && p.req.Same(document)
 }
 
 func (now standing) serial() uint64 {
@@ -235,11 +260,8 @@ func (s *Store) prepare(ctx context.Context, p *publication, now standing) error
 		p.env.Note = fmt.Sprintf("serials %d to %d are left out: gateway %s follows policy %d already, so this etcd was restored from an older backup", serial, p.ahead, p.aheadBy, p.ahead)
 		serial = p.ahead + 1
 	}
-	signature, err := p.sign(serial, p.env.Digest)
-	if err != nil {
-		return fmt.Errorf("sign policy %d: %w", serial, err)
-	}
-	p.env.Serial, p.env.Time, p.env.Signature = serial, time.Now().UTC(), signature
+	p.env.Serial, p.env.Time = serial, time.Now().UTC()
+	p.env.Sign(p.key)
 	p.base = now.revision
 	return nil
 }
@@ -258,7 +280,7 @@ func (s *Store) nextSerial(ctx context.Context, p *publication, now standing) (u
 			if _, malformed := errors.AsType[*MalformedError](err); err != nil && !malformed && !errors.Is(err, ErrNoSerial) {
 				return 0, err
 			}
-			if err != nil || env.Serial != serial || !p.genuine(env) {
+			if err != nil || !p.genuine(env) {
 				if forged++; forged > forgedAtMost {
 					return 0, fmt.Errorf("publish to %s: over %d forged entries in the history: delete them first", p.env.Boundary, forgedAtMost)
 				}
@@ -299,9 +321,9 @@ func (s *Store) write(ctx context.Context, p *publication, now standing) (Envelo
 		clientv3.OpPut(p.keys.current(), value),
 		clientv3.OpPut(p.keys.historyOf(p.env.Serial), value),
 	}
-	action := p.req.action
-	if action == "" {
-		action = "publish"
+	action := "publish"
+	if p.req.RollbackOf != 0 {
+		action = "rollback"
 	}
 	ops = append(ops, auditOp(p.env.Boundary, AuditRecord{
 		Time: p.env.Time, ID: p.req.ID, Author: p.env.Author, Action: action,

@@ -27,7 +27,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/grpclog"
 
-	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/certificate"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
@@ -186,17 +185,6 @@ func SilenceGRPC() {
 
 // Endpoints returns the configured endpoints.
 func (s *Store) Endpoints() []string { return append([]string(nil), s.cfg.Endpoints...) }
-
-// Ping asks the cluster for a read that needs its leader.
-func (s *Store) Ping(ctx context.Context, boundary geo.Boundary) error {
-	if err := checkBoundary(boundary); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timing.Request)
-	defer cancel()
-	_, err := s.client.Get(ctx, keysOf(boundary).current(), clientv3.WithCountOnly())
-	return unavailable("reach the etcd of "+string(boundary), err)
-}
 
 func (s *Store) dial(endpoints []string) (*clientv3.Client, error) {
 	cfg := clientv3.Config{

@@ -12,7 +12,6 @@ import (
 const (
 	keyPrefix   = "sg_"
 	secretChars = 43
-	maxBoundary = 63 // as a policy permits
 	alphabet    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
@@ -21,7 +20,7 @@ const (
 func ParseKey(key string) (boundary geo.Boundary, ok bool) {
 	rest, ok := strings.CutPrefix(key, keyPrefix)
 	at := len(rest) - secretChars - 1
-	if !ok || at < 1 || rest[at] != '_' || !validBoundary(rest[:at]) {
+	if !ok || at < 1 || rest[at] != '_' || !geo.Boundary(rest[:at]).Valid() {
 		return "", false
 	}
 	for i := at + 1; i < len(rest); i++ {
@@ -35,8 +34,8 @@ func ParseKey(key string) (boundary geo.Boundary, ok bool) {
 // NewKey makes a key for a client of the boundary. The caller shows it once and
 // keeps only its SHA-256.
 func NewKey(boundary geo.Boundary) (string, error) {
-	if !validBoundary(string(boundary)) {
-		return "", fmt.Errorf("make a key: boundary %q is not 1 to %d small letters, digits and hyphens", boundary, maxBoundary)
+	if !boundary.Valid() {
+		return "", fmt.Errorf("make a key: boundary %q is not 1 to %d small letters, digits and hyphens", boundary, geo.MaxName)
 	}
 	secret := make([]byte, 0, secretChars)
 	var random [64]byte
@@ -50,19 +49,6 @@ func NewKey(boundary geo.Boundary) (string, error) {
 		}
 	}
 	return keyPrefix + string(boundary) + "_" + string(secret), nil
-}
-
-// validBoundary accepts the names of boundaries that a policy accepts.
-func validBoundary(s string) bool {
-	if s == "" || len(s) > maxBoundary || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 func isBase62(c byte) bool {

@@ -2,8 +2,6 @@ package follow
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 )
 
@@ -25,9 +24,15 @@ const (
 	cacheLimit = 4 << 20
 )
 
-// sealed is how a value lies on disk. The checksum finds a damaged file; what
+// cacheFormat is the format of the cache's files that this program writes and
+// reads. The next one has to read this one too: a gateway starts without etcd
+// after an upgrade.
+const cacheFormat = 1
+
+// A cacheFile is how a value lies on disk. The checksum finds a damaged file; what
 // makes a policy trustworthy is its signature, which is checked again.
-type sealed struct {
+type cacheFile struct {
+	Format int             `json:"format"`
 	SHA256 string          `json:"sha256"` // of the value's bytes
 	Value  json.RawMessage `json:"value"`
 }
@@ -196,14 +201,17 @@ func (f *Follower) read(name string, value any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cache: %w", err)
 	}
-	var s sealed
-	if err := json.Unmarshal(text, &s); err != nil {
+	var c cacheFile
+	if err := json.Unmarshal(text, &c); err != nil {
 		return false, fmt.Errorf("cache: %s is damaged: %w", path, err)
 	}
-	if sum := checksum(s.Value); sum != s.SHA256 {
+	if c.Format != cacheFormat {
+		return false, fmt.Errorf("cache: %w", &signing.FormatError{Subject: path, Format: c.Format, Known: cacheFormat})
+	}
+	if signing.Digest(c.Value) != c.SHA256 {
 		return false, fmt.Errorf("cache: %s is damaged: its checksum does not match", path)
 	}
-	if err := json.Unmarshal(s.Value, value); err != nil {
+	if err := json.Unmarshal(c.Value, value); err != nil {
 		return false, fmt.Errorf("cache: %s: %w", path, err)
 	}
 	return true, nil
@@ -220,7 +228,7 @@ func (f *Follower) write(name string, value any) error {
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	text, err := json.Marshal(sealed{SHA256: checksum(raw), Value: raw})
+	text, err := json.Marshal(cacheFile{Format: cacheFormat, SHA256: signing.Digest(raw), Value: raw})
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
@@ -231,9 +239,4 @@ func (f *Follower) write(name string, value any) error {
 		return fmt.Errorf("cache: %w", err)
 	}
 	return nil
-}
-
-func checksum(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
 }

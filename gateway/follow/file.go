@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/stampgate/stampgate/controlplane/signing"
 )
 
 // filePoll is how often a policy file is looked at.
@@ -24,7 +26,7 @@ func (f *Follower) ReadFile(path string) error {
 }
 
 func (f *Follower) nextFileVersion(source []byte) version {
-	v := version{serial: 1, digest: checksum(source)}
+	v := version{serial: 1, digest: signing.Digest(source)}
 	if now := f.Snapshot(); now != nil {
 		v.serial = now.Serial() + 1
 	}

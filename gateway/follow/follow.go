@@ -21,6 +21,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // Config is what a Follower needs.
@@ -131,7 +132,20 @@ func (f *Follower) advance(e store.Envelope, fromDisk bool) error {
 		return fmt.Errorf("serial %d is older than %d, which this gateway has followed: it may let in what was shut out since. "+
 			"Publish again (the control plane takes a higher serial), or set policy.acceptOlder: %d in the gateway's configuration if it may be served", e.Serial, f.seen, e.Serial)
 	}
-	return f.apply(source, version{e.Serial, e.Digest, fromDisk})
+	if err := f.apply(source, version{e.Serial, e.Digest, fromDisk}); err != nil {
+		return ofVersion(err, e.Publisher, telemetry.Version())
+	}
+	return nil
+}
+
+// ofVersion says which version to upgrade to, if a policy was published by another
+// one than ours: what is wrong with it may be what only that version knows. It
+// stands first, since a long reason is cut.
+func ofVersion(err error, publisher, own string) error {
+	if publisher == "" || publisher == own {
+		return err
+	}
+	return fmt.Errorf("published by version %s, and this gateway is %s: what it does not know needs the gateway upgraded first: %w", publisher, own, err)
 }
 
 // version is what identifies a policy beside its content.
@@ -147,7 +161,7 @@ func (f *Follower) apply(source []byte, v version) error {
 		return fmt.Errorf("decode policy %d: %w", v.serial, err)
 	}
 	snapshot, err := policy.Compile(doc, policy.Options{
-		Serial: v.serial, Local: &f.cfg.Local, AllowLoopback: f.cfg.Local.AllowLoopback,
+		Serial: v.serial, Digest: v.digest, Local: &f.cfg.Local, AllowLoopback: f.cfg.Local.AllowLoopback,
 	})
 	if err != nil {
 		return fmt.Errorf("compile policy %d: %w", v.serial, err)

@@ -61,7 +61,7 @@ func (p publisher) envelope(boundary geo.Boundary, serial uint64, source string)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	e.Signature = signing.Sign(p.key, boundary, serial, e.Digest)
+	e.Sign(p.key)
 	return e
 }
 
@@ -235,10 +235,8 @@ func TestOrders(t *testing.T) {
 	p, dir := newPublisher(t), t.TempDir()
 	now := time.Now()
 	order := func(key signing.PrivateKey, boundary geo.Boundary, name string, life time.Duration) store.Order {
-		o := store.Order{
-			ID: store.OrderID(store.Drain, store.BackendOrder, name), Boundary: boundary, Kind: store.BackendOrder,
-			Name: name, Action: store.Drain, Created: now, Expires: now.Add(life),
-		}
+		o := store.NewDrain(boundary, store.BackendOrder, name, life)
+		o.Created, o.Expires = now, now.Add(life)
 		o.Sign(key)
 		return o
 	}

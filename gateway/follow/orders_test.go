@@ -17,11 +17,7 @@ import (
 // late won: the gateway stayed drained by an order that nobody saw any more.
 func TestExpiryDoesNotUndoWhatArrives(t *testing.T) {
 	p := newPublisher(t)
-	now := time.Now()
-	order := store.Order{
-		ID: store.OrderID(store.Drain, store.BackendOrder, "x"), Boundary: "eu", Kind: store.BackendOrder, Name: "x",
-		Action: store.Drain, Created: now, Expires: now.Add(time.Hour),
-	}
+	order := store.NewDrain("eu", store.BackendOrder, "x", time.Hour)
 	order.Sign(p.key)
 	inside, hold := make(chan struct{}), make(chan struct{})
 	var told atomic.Int32
@@ -68,10 +64,7 @@ func TestExpiryDoesNotUndoWhatArrives(t *testing.T) {
 // may rely on it.
 func TestOrdersAreShownOnceInForce(t *testing.T) {
 	p := newPublisher(t)
-	order := store.Order{
-		ID: store.OrderID(store.Drain, store.BackendOrder, "x"), Boundary: "eu", Kind: store.BackendOrder, Name: "x",
-		Action: store.Drain, Created: time.Now(), Expires: time.Now().Add(time.Hour),
-	}
+	order := store.NewDrain("eu", store.BackendOrder, "x", time.Hour)
 	order.Sign(p.key)
 	var f *follow.Follower
 	f = follow.New(follow.Config{

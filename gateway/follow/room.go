@@ -25,6 +25,8 @@ const (
 	// seenSlot is the size of each of two records, in bytes, which are written in
 	// turn: a torn one leaves the other.
 	seenSlot = 64
+	// seenFormat begins a record, whose form is as fixed as that of the other files.
+	seenFormat = "v1"
 )
 
 // A disk is where the cache lies: the system's, or a test's that fails.
@@ -95,8 +97,11 @@ func (f *Follower) readSeen() (uint64, error) {
 	}
 	highest, good := uint64(0), false
 	for at := 0; at+seenSlot <= len(text) && at < 2*seenSlot; at += seenSlot {
-		number, sum, _ := strings.Cut(strings.TrimRight(string(text[at:at+seenSlot]), "\n "), " ")
-		if serial, err := strconv.ParseUint(number, 10, 64); err == nil && sum == seenSum(number) {
+		fields := strings.Fields(string(text[at : at+seenSlot]))
+		if len(fields) != 3 || fields[0] != seenFormat || fields[2] != seenSum(fields[1]) {
+			continue
+		}
+		if serial, err := strconv.ParseUint(fields[1], 10, 64); err == nil {
 			highest, good = max(highest, serial), true
 		}
 	}
@@ -113,7 +118,7 @@ func (f *Follower) writeSeen(serial uint64) error {
 		return nil
 	}
 	number := strconv.FormatUint(serial, 10)
-	record := fmt.Appendf(nil, "%-*s\n", seenSlot-1, number+" "+seenSum(number))
+	record := fmt.Appendf(nil, "%-*s\n", seenSlot-1, seenFormat+" "+number+" "+seenSum(number))
 	info, err := os.Stat(path)
 	if err != nil || info.Size() != 2*seenSlot {
 		if err := os.MkdirAll(f.cfg.CacheDir, 0o700); err != nil {

@@ -51,7 +51,7 @@ func (l *lab) envelope(serial uint64) store.Envelope {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	e.Signature = signing.Sign(l.key, "eu", serial, e.Digest)
+	e.Sign(l.key)
 	return e
 }
 

@@ -1,41 +1,36 @@
 package memory
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
-// A Size is a number of bytes; in YAML a number of bytes, or one with KiB, MiB or GiB.
+// A Size is a number of bytes; in text a number of bytes, or one with KiB, MiB or GiB.
 type Size int64
 
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (s *Size) UnmarshalYAML(n *yaml.Node) error {
-	var text string
-	if err := n.Decode(&text); err != nil {
-		return fmt.Errorf("line %d: is not a size: %w", n.Line, err)
-	}
-	number, unit := text, int64(1)
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(text []byte) error {
+	number, unit := string(text), int64(1)
 	for name, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if rest, ok := strings.CutSuffix(text, name); ok {
+		if rest, ok := strings.CutSuffix(string(text), name); ok {
 			number, unit = strings.TrimSpace(rest), bytes
 		}
 	}
 	value, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || value <= 0 || value > math.MaxInt64/unit {
-		return fmt.Errorf("line %d: is not a size: want a whole number of bytes above 0, or one with KiB, MiB or GiB", n.Line)
+		return errors.New("is not a size: want a whole number of bytes above 0, or one with KiB, MiB or GiB")
 	}
 	*s = Size(value * unit)
 	return nil
 }
 
-// MarshalYAML implements yaml.Marshaler.
-func (s Size) MarshalYAML() (any, error) { return s.String(), nil }
+// MarshalText implements encoding.TextMarshaler.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String returns the size in the form that UnmarshalYAML reads.
+// String returns the size in the form that UnmarshalText reads.
 func (s Size) String() string {
 	switch {
 	case s != 0 && s%(1<<30) == 0:

@@ -45,7 +45,7 @@ func within(path, folder string) bool {
 func mayImport() map[string][]string {
 	return map[string][]string{
 		"geo":                 {"geo"},
-		"controlplane/policy": {"geo"},
+		"controlplane/policy": {"geo", "stamp/strictyaml"},
 		"stamp":               {"geo", "stamp"},
 		"controlplane":        {"geo", "stamp", "controlplane"},
 		"gateway": {
@@ -160,7 +160,7 @@ func CheckLibraries(packages []Package) []string {
 // pure are the packages that decide and do nothing else.
 func pure() []string {
 	return []string{
-		"geo", "controlplane/policy",
+		"geo", "controlplane/policy", "stamp/strictyaml",
 		"gateway/pick", "gateway/breaker", "gateway/budget", "gateway/throttle", "gateway/targets",
 		"gateway/operation", "gateway/sse", "gateway/answer", "gateway/bytebudget",
 	}

@@ -92,7 +92,7 @@ func meaning(s *policy.Snapshot) []string {
 			all = append(all, fmt.Sprint(region, r.Fallback, fall, r.Health.OnlyPassive == policy.Fail, r.Health.AllThrottled == policy.Fail))
 		}
 	}
-	return append(all, fmt.Sprint(s.References().All(), s.DebugHeaders(), s.Fence().Boundary()))
+	return append(all, fmt.Sprint(s.References().All(), s.DebugHeaders(), s.Boundary()))
 }
 
 // exported prints the plain fields of a struct, without its credential, which is

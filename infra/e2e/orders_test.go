@@ -262,10 +262,7 @@ func TestP2ForgedOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged := store.Order{
-		ID: store.OrderID(store.Drain, store.GatewayOrder, g.Name), Boundary: "eu", Kind: store.GatewayOrder, Name: g.Name,
-		Action: store.Drain, Created: time.Now(), Expires: time.Now().Add(time.Hour),
-	}
+	forged := store.NewDrain("eu", store.GatewayOrder, g.Name, time.Hour)
 	forged.Sign(key)
 	if err := direct.PutOrder(t.Context(), forged); err != nil {
 		t.Fatal(err)

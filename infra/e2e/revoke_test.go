@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/geo"
@@ -29,7 +30,7 @@ func changed(t *testing.T, s *e2e.Stack, change func(*policy.Document)) string {
 		t.Fatal(err)
 	}
 	change(doc)
-	text, err := policy.Canonical(doc)
+	text, err := yaml.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,18 +1,16 @@
 package azuresim
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
 
 // A Config is everything a simulator needs at its start. Latencies and faults
@@ -279,13 +277,8 @@ func (l Latency) validate() error {
 // second document are errors.
 func ParseConfig(text []byte) (Config, error) {
 	var c Config
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil {
+	if err := strictyaml.Decode(text, &c, strictyaml.Rules{What: "a configuration", Needs: "instances"}); err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
-	}
-	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("read configuration: more than one document")
 	}
 	if err := c.withDefaults().Validate(); err != nil {
 		return Config{}, fmt.Errorf("check configuration: %w", err)

@@ -159,19 +159,22 @@ instances:
 		c.Latency.PerToken != 10*time.Millisecond {
 		t.Errorf("%+v", c)
 	}
-	for name, bad := range map[string]string{
-		"unknown field":      strings.Replace(good, "apiKey", "apikey", 1),
-		"second document":    good + "\n---\n{}",
-		"no instances":       "controlListen: 127.0.0.1:0",
-		"same name twice":    strings.Replace(good, "gpt-4o-b", "gpt-4o-a", 1),
-		"no port":            strings.Replace(good, "127.0.0.5:0", "127.0.0.5", 1),
-		"bad fault":          strings.Replace(good, "status: 503", "status: 200", 1),
-		"bad jitter":         strings.Replace(good, "0.2", "2", 1),
-		"name with a slash":  strings.Replace(good, "swc-ptu\n", "swc/ptu\n", 1),
-		"certificate no key": strings.Replace(good, "names:", "certFile: x, names:", 1),
+	for name, c := range map[string]struct{ bad, want string }{
+		"unknown field":      {strings.Replace(good, "apiKey", "apikey", 1), "line 10: instances[0].apikey: is an unknown field: did you mean apiKey?"},
+		"unknown deep down":  {strings.Replace(good, "latency: {firstToken: 1s}", "latency: {firstTokn: 1s}", 1), "instances[0].deployments[1].latency.firstTokn: is an unknown field"},
+		"bad wait":           {strings.Replace(good, "1s}", "1}", 1), "instances[0].deployments[1].latency.firstToken: is not a duration"},
+		"second document":    {good + "\n---\n{}", "a second document begins here: a configuration is one document"},
+		"nothing":            {"", "the document is empty: a configuration names at least instances"},
+		"no instances":       {"controlListen: 127.0.0.1:0", "instances: none"},
+		"same name twice":    {strings.Replace(good, "gpt-4o-b", "gpt-4o-a", 1), "instances[0].deployments[1].name"},
+		"no port":            {strings.Replace(good, "127.0.0.5:0", "127.0.0.5", 1), "instances[0].listen"},
+		"bad fault":          {strings.Replace(good, "status: 503", "status: 200", 1), "instances[0].faults[0]"},
+		"bad jitter":         {strings.Replace(good, "0.2", "2", 1), "latency: jitter"},
+		"name with a slash":  {strings.Replace(good, "swc-ptu\n", "swc/ptu\n", 1), "instances[0].name"},
+		"certificate no key": {strings.Replace(good, "names:", "certFile: x, names:", 1), "instances[0].tls"},
 	} {
-		if _, err := azuresim.ParseConfig([]byte(bad)); err == nil {
-			t.Errorf("%s: accepted", name)
+		if _, err := azuresim.ParseConfig([]byte(c.bad)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }

@@ -214,10 +214,8 @@ func (m *Membership) Self() Member { return m.View().Self }
 func (m *Membership) Label() string { return m.label }
 
 func clusterLabel(b geo.Boundary, r geo.RegionID) (string, error) {
-	for _, p := range []struct{ what, name string }{{"boundary", string(b)}, {"region", string(r)}} {
-		if p.name == "" || len(p.name) > 64 || strings.ContainsAny(p.name, "/ \x00") {
-			return "", fmt.Errorf("%s = %q, want a name of 1 to 64 characters", p.what, p.name)
-		}
+	if !b.Valid() || !r.Valid() {
+		return "", fmt.Errorf("boundary = %q, region = %q, want names of 1 to %d small letters, digits and hyphens", b, r, geo.MaxName)
 	}
 	return "gw/" + string(b) + "/" + string(r), nil
 }

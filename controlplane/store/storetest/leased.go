@@ -93,7 +93,7 @@ func refusedOrders(t *testing.T, b *bench) {
 
 func presenceContract(t *testing.T, b *bench) {
 	var mu sync.Mutex // guards p
-	p := store.Presence{Gateway: "gw-1", Region: "swedencentral", AppliedSerial: 1, Health: "pass", Extra: map[string]json.RawMessage{"load": json.RawMessage(`{"rps":3}`)}}
+	p := store.Presence{Gateway: "gw-1", Region: "swedencentral", AppliedSerial: 1, Health: "pass"}
 	changed := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -115,7 +115,7 @@ func presenceContract(t *testing.T, b *bench) {
 	}
 	eventually(t, "present", func() bool {
 		got, ok := listed()
-		return ok && got.Gateway == "gw-1" && got.Region == "swedencentral" && got.AppliedSerial == 1 && string(got.Extra["load"]) == `{"rps":3}`
+		return ok && got.Gateway == "gw-1" && got.Region == "swedencentral" && got.AppliedSerial == 1 && got.Format == store.PresenceFormat
 	})
 	mu.Lock()
 	p.AppliedSerial, p.RefusedSerial, p.RefusedReason = 2, 3, "bad signature"
@@ -138,9 +138,13 @@ func presenceContract(t *testing.T, b *bench) {
 	if got, ok := listed(); !ok || got.Health != "unreadable" || got.Gateway != "gw-1" {
 		t.Errorf("rubbish is listed as %+v", got)
 	}
+	b.put(t, "presence/swedencentral/gw-1", `{"format":2,"gateway":"gw-1","appliedSerial":4,"mood":{"good":true}}`)
+	if got, ok := listed(); !ok || got.Format != 2 || got.AppliedSerial != 4 {
+		t.Errorf("a presence of a newer gateway is listed as %+v", got)
+	}
 	cancel()
 	wg.Wait()
-	// The rubbish stands under no lease. What is announced now replaces it, and
+	// What was put there stands under no lease. What is announced now replaces it, and
 	// goes with the one that announced it.
 	ctx, cancel = context.WithCancel(t.Context())
 	wg.Go(func() {

@@ -42,7 +42,11 @@ func publishContract(t *testing.T, b *bench) {
 	if second := b.publish(t, "two"); second.Serial != 2 {
 		t.Errorf("the second serial is %d", second.Serial)
 	}
-	forced, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), Again: true}, b.sign)
+	same := func(inForce []byte) bool { return string(inForce) == "two" }
+	if reworded, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two # with a comment"), Same: same}, b.key); err != nil || reworded.Serial != 2 {
+		t.Errorf("the same in other words: serial %d, %v", reworded.Serial, err)
+	}
+	forced, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), Again: true}, b.key)
 	if err != nil || forced.Serial != 3 {
 		t.Errorf("publish again: serial %d, %v", forced.Serial, err)
 	}
@@ -57,24 +61,24 @@ func conflictContract(t *testing.T, b *bench) {
 		b := b.sub(t)
 		b.publish(t, "one")
 		b.publish(t, "two")
-		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("x"), ExpectSerial: new(uint64(1))}, b.sign)
+		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("x"), ExpectSerial: new(uint64(1))}, b.key)
 		conflict, ok := errors.AsType[*store.ConflictError](err)
 		if !ok || conflict.Serial != 2 || conflict.Author != "ann" || conflict.Time.IsZero() {
 			t.Errorf("error %v, want a conflict with policy 2 by ann", err)
 		}
 		// The same document under a stale expectation is a repeated call.
-		env, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), ExpectSerial: new(uint64(1))}, b.sign)
+		env, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), ExpectSerial: new(uint64(1))}, b.key)
 		if err != nil || env.Serial != 2 {
 			t.Errorf("repeated call: serial %d, %v", env.Serial, err)
 		}
 	})
 	t.Run("expecting none", func(t *testing.T) {
 		b := b.sub(t)
-		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("x"), ExpectSerial: new(uint64(3))}, b.sign)
+		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("x"), ExpectSerial: new(uint64(3))}, b.key)
 		if c, ok := errors.AsType[*store.ConflictError](err); !ok || c.Serial != 0 {
 			t.Errorf("error %v, want a conflict: none is in force", err)
 		}
-		if _, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("x"), ExpectSerial: new(uint64(0))}, b.sign); err != nil {
+		if _, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("x"), ExpectSerial: new(uint64(0))}, b.key); err != nil {
 			t.Error(err)
 		}
 	})
@@ -88,7 +92,7 @@ func conflictContract(t *testing.T, b *bench) {
 				wg.Go(func() {
 					_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{
 						Document: fmt.Appendf(nil, "%d/%d", round, i), ExpectSerial: &round, Author: "p",
-					}, b.sign)
+					}, b.key)
 					if _, conflict := errors.AsType[*store.ConflictError](err); conflict {
 						lost.Add(1)
 					} else if err == nil {
@@ -143,7 +147,7 @@ func (b *bench) faulty(t *testing.T, between func(), faults ...fault) *store.Sto
 
 func lostAnswerContract(t *testing.T, b *bench) {
 	publish := func(t *testing.T, b *bench, s *store.Store) (store.Envelope, error) {
-		return s.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("mine"), Author: "ann", Trust: b.trust}, b.sign)
+		return s.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("mine"), Author: "ann", Trust: b.trust}, b.key)
 	}
 	history := func(t *testing.T, b *bench) (serials []uint64) {
 		h, err := b.store.History(t.Context(), b.boundary, 0)
@@ -217,10 +221,16 @@ func tamperContract(t *testing.T, b *bench) {
 		b := b.sub(t)
 		b.publish(t, "one")
 		for what, change := range map[string]func(*store.Envelope){
-			"serial":    func(e *store.Envelope) { e.Serial = 9 },
-			"boundary":  func(e *store.Envelope) { e.Boundary = "us" },
-			"digest":    func(e *store.Envelope) { e.Digest = strings.Repeat("0", 64) },
-			"signature": func(e *store.Envelope) { e.Signature[5] ^= 1 },
+			"format":      func(e *store.Envelope) { e.Format = 2 },
+			"serial":      func(e *store.Envelope) { e.Serial = 9 },
+			"boundary":    func(e *store.Envelope) { e.Boundary = "us" },
+			"digest":      func(e *store.Envelope) { e.Digest = strings.Repeat("0", 64) },
+			"author":      func(e *store.Envelope) { e.Author = "eve" },
+			"message":     func(e *store.Envelope) { e.Message = "" },
+			"time":        func(e *store.Envelope) { e.Time = e.Time.Add(1) },
+			"publication": func(e *store.Envelope) { e.Publication = "other" },
+			"publisher":   func(e *store.Envelope) { e.Publisher = "v9" },
+			"signature":   func(e *store.Envelope) { e.Signature[5] ^= 1 },
 			"document": func(e *store.Envelope) {
 				other, err := store.NewEnvelope(b.boundary, 1, []byte("other"))
 				if err != nil {
@@ -264,6 +274,16 @@ func tamperContract(t *testing.T, b *bench) {
 			t.Errorf("the next serial is %d, want 2", env.Serial)
 		}
 	})
+	t.Run("what a newer program published is not replaced", func(t *testing.T) {
+		b := b.sub(t)
+		b.publish(t, "one")
+		newer := strings.Replace(b.get(t, "policy/current"), `"format":1`, `"format":2`, 1)
+		b.put(t, "policy/current", newer)
+		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), Trust: b.trust}, b.key)
+		if _, ok := errors.AsType[*signing.FormatError](err); !ok || b.get(t, "policy/current") != newer {
+			t.Errorf("published over a newer format: %v", err)
+		}
+	})
 	t.Run("a policy in force that was set back does not set serials back", func(t *testing.T) {
 		b := b.sub(t)
 		b.publish(t, "one")
@@ -298,7 +318,7 @@ func (b *bench) forge(t *testing.T, suffix string, serial uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env.Signature = signing.Sign(stranger, b.boundary, serial, env.Digest)
+	env.Sign(stranger)
 	text, err := json.Marshal(env)
 	if err != nil {
 		t.Fatal(err)
@@ -321,21 +341,17 @@ func historyContract(t *testing.T, b *bench) {
 	if _, err := b.store.At(t.Context(), b.boundary, 1); !errors.Is(err, store.ErrNoSerial) {
 		t.Errorf("a pruned serial: %v", err)
 	}
-	env, err := b.store.Rollback(t.Context(), b.boundary, store.RollbackRequest{Serial: 100, Author: "bob", Trust: b.trust}, b.sign)
+	rollback := store.PublishRequest{Document: []byte("document 100"), RollbackOf: 100, Author: "bob", Trust: b.trust}
+	env, err := b.store.Publish(t.Context(), b.boundary, rollback, b.key)
 	if err != nil || env.Serial != published+1 || env.Message != "roll back to 100" {
 		t.Fatalf("rollback: serial %d, %q, %v", env.Serial, env.Message, err)
-	}
-	if document, err := env.OpenVerified(b.boundary, b.trust); err != nil || string(document) != "document 100" {
-		t.Errorf("rolled back to %q, %v", document, err)
 	}
 	if records, err := b.store.Audit(t.Context(), b.boundary, 1); err != nil || records[0].Action != "rollback" || records[0].Author != "bob" {
 		t.Errorf("audit: %+v, %v", records, err)
 	}
-	if _, err := b.store.Rollback(t.Context(), b.boundary, store.RollbackRequest{Serial: 1}, b.sign); !errors.Is(err, store.ErrNoSerial) {
-		t.Errorf("rollback to a pruned serial: %v", err)
-	}
-	b.forge(t, "policy/history/150", 150)
-	if _, err := b.store.Rollback(t.Context(), b.boundary, store.RollbackRequest{Serial: 150, Trust: b.trust}, b.sign); err == nil {
-		t.Error("rolled back to a forged entry")
+	b.put(t, "policy/history/150", b.get(t, "policy/history/149"))
+	_, err = b.store.At(t.Context(), b.boundary, 150)
+	if _, ok := errors.AsType[*store.MalformedError](err); !ok {
+		t.Errorf("policy 149 in the place of 150: %v", err)
 	}
 }

@@ -65,7 +65,7 @@ func restoredContract(t *testing.T, b *bench) {
 		b := b.sub(t)
 		b.publish(t, "one")
 		b.says(t, store.Presence{Region: "r", Gateway: "liar", AppliedSerial: math.MaxUint64 - 1})
-		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), Trust: b.trust}, b.sign)
+		_, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{Document: []byte("two"), Trust: b.trust}, b.key)
 		if _, invalid := errors.AsType[*store.InvalidError](err); !invalid || !strings.Contains(err.Error(), "liar") {
 			t.Errorf("error %v, want one that names the gateway", err)
 		}

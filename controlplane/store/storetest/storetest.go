@@ -111,16 +111,12 @@ func (b *bench) sub(t *testing.T) *bench {
 	return &c
 }
 
-func (b *bench) sign(serial uint64, digest string) ([]byte, error) {
-	return signing.Sign(b.key, b.boundary, serial, digest), nil
-}
-
 // publish puts a document in force.
 func (b *bench) publish(t *testing.T, document string) store.Envelope {
 	t.Helper()
 	env, err := b.store.Publish(t.Context(), b.boundary, store.PublishRequest{
 		Document: []byte(document), Author: "ann", Message: "why", Trust: b.trust,
-	}, b.sign)
+	}, b.key)
 	if err != nil {
 		t.Fatalf("publish %q: %v", document, err)
 	}
@@ -128,11 +124,8 @@ func (b *bench) publish(t *testing.T, document string) store.Envelope {
 }
 
 func (b *bench) order(name string, life time.Duration) store.Order {
-	now := time.Now().UTC()
-	o := store.Order{
-		ID: store.OrderID(store.Drain, store.BackendOrder, name), Boundary: b.boundary, Kind: store.BackendOrder, Name: name,
-		Action: store.Drain, Reason: "repair", Author: "ann", Created: now, Expires: now.Add(life),
-	}
+	o := store.NewDrain(b.boundary, store.BackendOrder, name, life)
+	o.Reason, o.Author = "repair", "ann"
 	o.Sign(b.key)
 	return o
 }

@@ -64,6 +64,7 @@ func watchContract(t *testing.T, b *bench) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		foreign.Sign(b.key)
 		text, _ := json.Marshal(foreign)
 		b.put(t, "policy/current", string(text))
 		eventually(t, "told of another boundary's policy", func() bool { return strings.Contains(r.Invalid(), "7: malformed") })

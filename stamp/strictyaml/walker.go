@@ -1,6 +1,8 @@
-package policy
+package strictyaml
 
 import (
+	"encoding"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -19,11 +21,10 @@ const maxDepth = 16
 // way. The library's own decoder would repeat values in its messages, which may
 // be secrets, and says nothing of paths or remedies.
 type walker struct {
-	found  findings
-	fields map[reflect.Type][]string // yaml name of each field, by its index
+	rules  Rules
+	found  Findings
+	fields map[reflect.Type][]string // see yamlNames
 }
-
-func newWalker() *walker { return &walker{fields: make(map[reflect.Type][]string)} }
 
 // A place is a position in the document, made into text only when it is needed.
 type place struct {
@@ -61,7 +62,7 @@ func (p *place) String() string {
 }
 
 func (w *walker) fault(n *yaml.Node, p *place, format string, args ...any) {
-	w.found.faults = w.found.add(w.found.faults, Fault{Path: p.String(), Text: fmt.Sprintf(format, args...), Line: n.Line})
+	w.found.Add(Fault{Path: p.String(), Text: fmt.Sprintf(format, args...), Line: n.Line})
 }
 
 // value stores what the node says into v.
@@ -70,20 +71,17 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, p *place) {
 		return
 	}
 	switch target := v.Addr().Interface().(type) {
+	case Unmarshaler:
+		target.UnmarshalStrict(Value{w, n, p})
+		return
 	case *time.Time:
 		w.instant(n, target, p)
 		return
-	case *ExternalReferences:
-		w.references(n, target, p)
+	case *time.Duration:
+		w.text(n, p, func(text string) (err error) { *target, err = ParseDuration(text); return err })
 		return
-	case *Duration:
-		if text, ok := w.scalar(n, p, "a duration such as 30s"); ok {
-			d, fault := parseDuration(text)
-			if fault != "" {
-				w.fault(n, p, "%s", fault)
-			}
-			*target = d
-		}
+	case encoding.TextUnmarshaler:
+		w.text(n, p, func(text string) error { return target.UnmarshalText([]byte(text)) })
 		return
 	}
 	switch v.Kind() {
@@ -102,12 +100,12 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, p *place) {
 		}
 	case reflect.Bool:
 		w.boolean(n, v, p)
-	case reflect.Int:
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		w.integer(n, v, p)
 	case reflect.Float64:
 		w.number(n, v, p)
 	default:
-		panic("policy: Document has a field of a kind that Decode does not know: " + v.Type().String())
+		panic("strictyaml: a field of a kind that Decode does not know: " + v.Type().String())
 	}
 }
 
@@ -137,32 +135,32 @@ func (w *walker) object(n *yaml.Node, v reflect.Value, p *place) {
 	}
 	names := w.names(v.Type())
 	w.entries(n, p, func(key, val *yaml.Node) {
-		if i := slices.Index(names, key.Value); i >= 0 {
+		if i := slices.Index(names, key.Value); i >= 0 && key.Value != "" {
 			w.value(val, v.Field(i), p.field(key.Value))
 			return
 		}
-		w.unknown(key, names, p)
+		w.unknown(key, slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "" }), p)
 	})
 }
 
 func (w *walker) unknown(key *yaml.Node, names []string, p *place) {
 	name := key.Value
 	switch {
-	case looksSecret(name) || len(name) > 64:
+	case LooksSecret(name) || len(name) > 64:
 		w.fault(key, p, "has an unknown field whose name is too long, or looks like a secret, to be shown: remove it")
-	case secretField(name):
-		w.fault(key, p.field(name), "would hold a secret: a policy never does; name where it is kept with credential: {apiKeyFile: …} or {apiKeyEnv: …}, a client's key by its sha256, and replace the secret if it was written here")
+	case w.rules.Secrets != "" && secretField(name):
+		w.fault(key, p.field(name), "would hold a secret: %s, and replace the secret if it was written here", w.rules.Secrets)
 	default:
 		remedy := "want one of " + strings.Join(names, ", ")
 		if near := nearest(name, names); near != "" {
 			remedy = "did you mean " + near + "?"
 		}
-		w.fault(key, p.field(printable(name)), "is an unknown field: %s", remedy)
+		w.fault(key, p.field(Printable(name)), "is an unknown field: %s", remedy)
 	}
 }
 
-// printable keeps a path on one line whatever a field is called.
-func printable(name string) string {
+// Printable keeps a path on one line whatever a field is called.
+func Printable(name string) string {
 	if q := strconv.QuoteToASCII(name); q != `"`+name+`"` || name == "" {
 		return q
 	}
@@ -179,8 +177,8 @@ func (w *walker) entries(n *yaml.Node, p *place, visit func(key, val *yaml.Node)
 			continue
 		}
 		if first, again := lines[key.Value]; again {
-			name := printable(key.Value)
-			if looksSecret(key.Value) {
+			name := Printable(key.Value)
+			if LooksSecret(key.Value) {
 				name = "(hidden)"
 			}
 			w.fault(key, p.field(name), "is given twice, first on line %d: keep one", first)
@@ -197,7 +195,7 @@ func (w *walker) list(n *yaml.Node, v reflect.Value, p *place) {
 		return
 	}
 	if len(n.Content) == 0 {
-		return // the same as leaving it out, so that the canonical form is one
+		return // the same as leaving it out, so that the two compare as equal
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, item := range n.Content {
@@ -215,13 +213,13 @@ func (w *walker) table(n *yaml.Node, v reflect.Value, p *place) {
 	}
 	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.Content)/2))
 	w.entries(n, p, func(key, val *yaml.Node) {
-		if looksSecret(key.Value) {
+		if LooksSecret(key.Value) {
 			w.fault(key, p, "has a name that looks like a secret: remove it, and replace the secret")
 			return
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
-		w.value(val, item, p.field(printable(key.Value)))
-		v.SetMapIndex(reflect.ValueOf(key.Value), item)
+		w.value(val, item, p.field(Printable(key.Value)))
+		v.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), item)
 	})
 }
 
@@ -232,11 +230,30 @@ func (w *walker) scalar(n *yaml.Node, p *place, want string) (string, bool) {
 		w.fault(n, p, "is %s, want %s", kindOf(n), want)
 		return "", false
 	}
-	if looksSecret(n.Value) {
-		w.fault(n, p, "looks like a secret: a policy never holds one; name where it is kept with credential: {apiKeyFile: …} or {apiKeyEnv: …}, and replace the secret")
+	if w.rules.Secrets != "" && LooksSecret(n.Value) {
+		w.fault(n, p, "looks like a secret: %s, and replace the secret", w.rules.Secrets)
 		return "", false
 	}
 	return n.Value, true
+}
+
+// text has a value that reads itself from text.
+func (w *walker) text(n *yaml.Node, p *place, read func(text string) error) {
+	if text, ok := w.scalar(n, p, "a single value"); ok {
+		if err := read(text); err != nil {
+			w.fault(n, p, "%v", err)
+		}
+	}
+}
+
+// ParseDuration reads "30s", "1m30s", "250ms". A bare number is refused: it has no
+// unit.
+func ParseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, errors.New("is not a duration: write a number with a unit, such as 250ms, 30s or 10m")
+	}
+	return d, nil
 }
 
 func (w *walker) boolean(n *yaml.Node, v reflect.Value, p *place) {
@@ -256,12 +273,21 @@ func (w *walker) integer(n *yaml.Node, v reflect.Value, p *place) {
 	if !ok {
 		return
 	}
+	unsigned := v.Kind() == reflect.Uint64
 	i, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n.Tag != "!!int" || strconv.FormatInt(i, 10) != text { // 010 is eight to some
-		w.fault(n, p, "is not a whole number in decimal digits, such as 450000")
-		return
+	u, uerr := strconv.ParseUint(text, 10, 64)
+	if unsigned {
+		err = uerr
 	}
-	v.SetInt(i)
+	plain := strconv.FormatInt(i, 10) == text || uerr == nil && strconv.FormatUint(u, 10) == text // 010 is eight to some
+	switch {
+	case err != nil || n.Tag != "!!int" || !plain:
+		w.fault(n, p, "is not a whole number in decimal digits, such as 450000")
+	case unsigned:
+		v.SetUint(u)
+	default:
+		v.SetInt(i)
+	}
 }
 
 func (w *walker) number(n *yaml.Node, v reflect.Value, p *place) {
@@ -304,14 +330,6 @@ func (w *walker) names(t reflect.Type) []string {
 	return names
 }
 
-func yamlNames(t reflect.Type) []string {
-	names := make([]string, t.NumField())
-	for i := range names {
-		names[i], _, _ = strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-	}
-	return names
-}
-
 func kindOf(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -321,39 +339,4 @@ func kindOf(n *yaml.Node) string {
 	default:
 		return "a single value"
 	}
-}
-
-// nearest returns the name that a slip of the keyboard turned into this one.
-func nearest(name string, names []string) string {
-	best, least := "", 3
-	for _, candidate := range names {
-		if strings.EqualFold(candidate, name) {
-			return candidate
-		}
-		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least && d < len(candidate)/2 {
-			best, least = candidate, d
-		}
-	}
-	return best
-}
-
-// distance is the edit distance (Levenshtein) of two short words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, before+1)
-		}
-	}
-	return row[len(b)]
 }

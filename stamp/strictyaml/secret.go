@@ -1,12 +1,8 @@
-package policy
+package strictyaml
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
-// secretField reports whether a field of that name asks for a secret. None of
-// the document's own fields does.
+// secretField reports whether a field of that name asks for a secret.
 func secretField(name string) bool {
 	plain := strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(name))
 	switch plain {
@@ -18,10 +14,10 @@ func secretField(name string) bool {
 	return false
 }
 
-// looksSecret reports whether a value has the form of a credential. It is meant
-// for values that ought to be names: a policy travels through review tools,
+// LooksSecret reports whether a value has the form of a credential. It is meant
+// for values that ought to be names: a document travels through review tools,
 // etcd and status pages, so a key that got into one is a key that leaked.
-func looksSecret(v string) bool {
+func LooksSecret(v string) bool {
 	v = strings.TrimSpace(v)
 	if len(v) < 16 {
 		return false
@@ -69,16 +65,3 @@ func isLower(c byte) bool  { return c >= 'a' && c <= 'z' }
 func isLetter(c byte) bool { return isLower(c | 0x20) }
 func isHex(c byte) bool    { return isDigit(c) || (c|0x20 >= 'a' && c|0x20 <= 'f') }
 func isBase64(c byte) bool { return isLetter(c) || isDigit(c) || c == '+' || c == '/' }
-
-// quote prints a value from a document in a message: shortened, escaped, and
-// not at all if it may be a secret.
-func quote[T ~string](v T) string {
-	s := string(v)
-	if looksSecret(s) {
-		return "(a value that looks like a secret)"
-	}
-	if len(s) > 80 {
-		return strconv.QuoteToASCII(s[:80]) + "…"
-	}
-	return strconv.QuoteToASCII(s)
-}
