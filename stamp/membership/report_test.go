@@ -2,9 +2,11 @@ package membership
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,69 +247,105 @@ func TestNews(t *testing.T) {
 	}
 }
 
-// randomEntries draws from few names, sequences and contents, so that they meet.
-func randomEntries(rng *rand.Rand, start time.Time) entries {
-	e := make(entries)
-	for range rng.IntN(6) {
-		name := fmt.Sprintf("gw-%d-%d", rng.IntN(3), rng.IntN(2)) // node and boot
-		seq := rng.Uint64N(3)
-		e[name] = entry{
-			Report{Node: name, Seq: seq},
-			fmt.Appendf(nil, "%s %d %d", name, seq, rng.IntN(2)),
-			start.Add(time.Duration(rng.IntN(3)) * time.Second),
-		}
-	}
-	return e
-}
-
-// Gossip repeats, reorders and loses messages.
+// The merge law, on the table that runs: gossip repeats, reorders and loses
+// messages, and a faulty gateway may sign two reports with one sequence. Whoever
+// has received the same set of messages, in whatever order, how often and over
+// how many exchanges, holds the same.
 func TestMergeLaws(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	start := time.Now()
-	for i := range 10_000 {
-		a, b, c := randomEntries(rng, start), randomEntries(rng, start), randomEntries(rng, start)
-		if !reflect.DeepEqual(a.merge(a), a) {
-			t.Fatalf("%d: not idempotent: %v", i, a)
+	var forgers []Forger
+	var all []received
+	for g := range 3 {
+		f := NewForger(Config{Boundary: "eu", Region: "swedencentral", Name: fmt.Sprint("gw-", g)})
+		forgers = append(forgers, f)
+		for i := range 6 {
+			m := f.Message(Report{Node: f.id.gateway, Boot: f.id.boot, Seq: uint64(1 + i/2), PolicySerial: uint64(i)})[1:]
+			for age := range 2 { // copies that have waited on the way
+				m = append(binary.BigEndian.AppendUint32(nil, uint32(age*1000)), m[4:]...)
+				all = append(all, received{m, start.Add(time.Duration(rng.IntN(3)) * time.Second)})
+			}
 		}
-		if !reflect.DeepEqual(a.merge(b), b.merge(a)) {
-			t.Fatalf("%d: not commutative: %v and %v", i, a, b)
+	}
+	fresh := func(sets ...[]received) (*table, map[string]held) {
+		tab := newTable(identity{gateway: "me", boot: someBoot}, "gw/eu/swedencentral", new(drops))
+		for _, f := range forgers {
+			tab.join(f.Name(), f.id.meta, someAddr(1))
 		}
-		if !reflect.DeepEqual(a.merge(b).merge(c), a.merge(b.merge(c))) {
-			t.Fatalf("%d: not associative: %v, %v and %v", i, a, b, c)
+		for _, set := range sets {
+			for _, r := range set {
+				tab.hear(r.message, r.at)
+			}
+		}
+		return tab, holds(tab)
+	}
+	draw := func() (set []received) {
+		for range rng.IntN(8) {
+			set = append(set, all[rng.IntN(len(all))])
+		}
+		return set
+	}
+	for i := range 1000 {
+		a, b, c := draw(), draw(), draw()
+		tab, once := fresh(a)
+		if _, twice := fresh(a, a); !reflect.DeepEqual(once, twice) {
+			t.Fatalf("%d: not idempotent: %v, %v", i, once, twice)
+		}
+		_, ab := fresh(a, b)
+		if _, ba := fresh(b, a); !reflect.DeepEqual(ab, ba) {
+			t.Fatalf("%d: not commutative: %v, %v", i, ab, ba)
+		}
+		if _, mixed := fresh(shuffled(rng, slices.Concat(a, b))); !reflect.DeepEqual(ab, mixed) {
+			t.Fatalf("%d: the order matters: %v, %v", i, ab, mixed)
+		}
+		// (a + b) + c = a + (b + c), the sums made by full exchanges.
+		left, _ := fresh(a, b)
+		right, _ := fresh(b, c)
+		now := start.Add(time.Minute)
+		third, _ := fresh(c)
+		exchange(t, third, left, now)
+		exchange(t, right, tab, now)
+		if l, r := holds(left), holds(tab); !reflect.DeepEqual(l, r) {
+			t.Fatalf("%d: not associative: %v, %v", i, l, r)
+		}
+		for _, f := range forgers {
+			left.leave(f.Name())
+		}
+		if n := left.size(); n != 0 {
+			t.Fatalf("%d: %d bytes held of members that have left", i, n)
 		}
 	}
 }
 
-// What a table holds after any order and repetition of messages is the merge of
-// them all.
-func TestATableHoldsTheMergeOfWhatItHears(t *testing.T) {
-	tab, _ := heardTable(t)
-	cfg := Config{Boundary: "eu", Region: "swedencentral", Name: "gw-3"}
-	f := NewForger(cfg)
-	var messages [][]byte
-	for seq := range uint64(5) {
-		messages = append(messages, f.Message(Report{Node: "gw-3", Boot: f.id.boot, Seq: seq + 1, PolicySerial: seq}))
+// received is a message and when it came.
+type received struct {
+	message []byte
+	at      time.Time
+}
+
+// held is what a table has of a member.
+type held struct {
+	Seq, Serial uint64
+	At          time.Time
+}
+
+func holds(t *table) map[string]held {
+	out := make(map[string]held)
+	for _, p := range t.view().Peers {
+		out[p.Member.Name] = held{p.Report.Seq, p.Report.PolicySerial, p.At}
 	}
-	rng := rand.New(rand.NewPCG(3, 4))
-	for range 200 {
-		tab.join(f.Name(), f.id.meta, someAddr(3))
-		newest := uint64(0)
-		for range rng.IntN(12) {
-			i := rng.IntN(len(messages))
-			newest = max(newest, uint64(i)+1)
-			tab.hear(messages[i][1:], time.Now())
-		}
-		tab.mu.Lock()
-		got, bytes := tab.reports[f.Name()].report.Seq, tab.bytes
-		tab.mu.Unlock()
-		if got != newest {
-			t.Fatalf("holds %d, want %d", got, newest)
-		}
-		tab.leave(f.Name())
-		if newest > 0 && tab.size() >= bytes || tab.size() != 0 {
-			t.Fatalf("%d bytes after the member left", tab.size())
-		}
+	return out
+}
+
+func exchange(t *testing.T, from, to *table, now time.Time) {
+	if why, ok := splitState(from.state(now), to.label, func(e []byte) { to.hear(e, now) }); !ok {
+		t.Fatalf("exchange refused: %v", why)
 	}
+}
+
+func shuffled(rng *rand.Rand, set []received) []received {
+	rng.Shuffle(len(set), func(i, j int) { set[i], set[j] = set[j], set[i] })
+	return set
 }
 
 func BenchmarkHearKnown(b *testing.B) {

@@ -62,7 +62,7 @@ type speech struct {
 	echoing  bool            // what comes at repeatAt is an echo
 
 	relayMu sync.Mutex        // orders relays: an older report must not push a newer one out
-	relayed map[string]uint64 // the last sequence queued of each member
+	relayed map[string]entry  // the last that was queued of each member
 
 	streamed atomic.Pointer[entry] // our latest report that was to go by stream
 	stream   chan string           // members that should get it
@@ -72,7 +72,7 @@ type speech struct {
 
 func newSpeech(m *Membership) *speech {
 	s := &speech{
-		m: m, wake: make(chan struct{}, 1), relayed: make(map[string]uint64),
+		m: m, wake: make(chan struct{}, 1), relayed: make(map[string]entry),
 		stream: make(chan string, streamQueue), wait: make(map[string]bool),
 	}
 	s.queue = &memberlist.TransmitLimitedQueue{
@@ -235,13 +235,13 @@ func (s *speech) relay(e entry) {
 	name := memberName(e.report.Node, e.report.Boot)
 	s.relayMu.Lock()
 	defer s.relayMu.Unlock()
-	if s.relayed[name] >= e.report.Seq {
+	if last, ok := s.relayed[name]; ok && !e.replaces(last) {
 		return
 	}
 	if len(s.relayed) > 2*MaxMembers {
 		clear(s.relayed) // of members long gone; at worst a report is passed on twice
 	}
-	s.relayed[name] = e.report.Seq
+	s.relayed[name] = e
 	s.queue.QueueBroadcast(&rumour{name: name, entry: e})
 }
 

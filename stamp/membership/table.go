@@ -51,7 +51,7 @@ type table struct {
 
 	mu      sync.Mutex         // guards the fields below; never held across a call out
 	members map[string]*member // by name, ourselves included once we listen
-	reports entries            // of members, ours included once published
+	reports map[string]entry   // the latest by member name, ours included once published
 	bytes   int                // of all reports, signed
 	closed  bool               // nobody is taken in any more
 	changed chan struct{}      // closed at the next change
@@ -69,7 +69,7 @@ type member struct {
 func newTable(id identity, label string, d *drops) *table {
 	return &table{
 		id: id, label: label, drops: d,
-		members: make(map[string]*member), reports: make(entries), changed: make(chan struct{}),
+		members: make(map[string]*member), reports: make(map[string]entry), changed: make(chan struct{}),
 	}
 }
 
@@ -177,6 +177,24 @@ func (t *table) view() *View {
 	return v
 }
 
+// An entry is a report as it is kept: read, and in the bytes that its gateway
+// signed, so that it can be passed on.
+type entry struct {
+	report Report
+	raw    []byte    // signature and body
+	at     time.Time // on our clock: when the report's remaining times held
+}
+
+// replaces reports whether e takes the place of another report of the same
+// member, boot included. The order is total, so that all who have received the
+// same reports hold the same one, whichever came first. A gateway never makes
+// two with one sequence; should one do so, the bytes decide. Of two copies of one
+// report the table keeps the earlier moment: waiting is measured on the way,
+// travelling is not, so the earlier is closer to the truth.
+func (e entry) replaces(old entry) bool {
+	return cmp.Or(cmp.Compare(e.report.Seq, old.report.Seq), bytes.Compare(e.raw, old.raw)) > 0
+}
+
 // An envelope carries a report: four bytes for how long it has waited with
 // gateways on its way, in milliseconds, then the signature, then the body.
 const envelopeHead = 4 + ed25519.SignatureSize
@@ -253,9 +271,11 @@ func (t *table) lookup(name string, e entry) (public ed25519.PublicKey, known bo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old, reported := t.reports[name]
-	if reported && e.report.Seq <= old.report.Seq {
+	if reported && !e.replaces(old) {
 		if name != t.id.name() && e.at.Before(old.at) && bytes.Equal(e.raw, old.raw) {
-			t.reports[name] = newer(old, entry{old.report, old.raw, e.at})
+			old.at = e.at
+			t.reports[name] = old
+			t.generation.Add(1) // the next view has it; nobody is woken for it
 		}
 		return nil, true
 	}
@@ -281,7 +301,7 @@ func (t *table) take(name string, e entry) bool {
 		t.drops.add(dropUnknown)
 		return false
 	}
-	if reported && e.report.Seq <= old.report.Seq {
+	if reported && !e.replaces(old) {
 		return false
 	}
 	if t.bytes+len(e.raw)-len(old.raw) > MaxStateBytes-stateOverhead {
