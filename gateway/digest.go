@@ -77,8 +77,8 @@ func (g *gateway) ownDigest(now time.Time) digest {
 	d.Load.InFlight = known.InFlight
 	for _, t := range known.Targets {
 		out := digestTarget{Origin: t.Key.Origin, Deployment: t.Key.Deployment, GateMS: t.Gate.Milliseconds()}
-		if t.Fails {
-			out.Breaker = breaker.Open.String()
+		if t.Breaker != breaker.Closed {
+			out.Breaker = t.Breaker.String()
 		}
 		d.Targets = append(d.Targets, out)
 	}
@@ -97,12 +97,12 @@ func (g *gateway) watchDigests(ctx context.Context) error {
 			g.log.Warn().Err(telemetry.Foreign(err)).Str("of", string(region)).Msg("digest not understood")
 			return
 		}
-		g.registry.ApplyHint(time.Now(), hints)
+		g.registry.ApplyHint(time.Now(), hints, digestLife)
 	})
 }
 
 // hints reads a digest. A stamp is heard on targets of its own region alone.
-func (g *gateway) hints(region geo.RegionID, payload json.RawMessage) ([]targets.Hint, error) {
+func (g *gateway) hints(region geo.RegionID, payload json.RawMessage) ([]targets.Report, error) {
 	var d digest
 	if err := json.Unmarshal(payload, &d); err != nil {
 		return nil, err
@@ -111,13 +111,13 @@ func (g *gateway) hints(region geo.RegionID, payload json.RawMessage) ([]targets
 	if s == nil {
 		return nil, nil
 	}
-	var out []targets.Hint
+	var out []targets.Report
 	for _, t := range d.Targets[:min(len(d.Targets), digestTargets)] {
 		key := policy.Key{Origin: t.Origin, Deployment: t.Deployment}
 		if known, ok := s.Target(key); !ok || known.Region() != region {
 			continue
 		}
-		h := targets.Hint{Key: key, Gate: time.Duration(max(t.GateMS, 0)) * time.Millisecond, ValidFor: digestLife}
+		h := targets.Report{Key: key, Gate: time.Duration(max(t.GateMS, 0)) * time.Millisecond}
 		if t.Breaker == breaker.Open.String() {
 			h.Breaker = breaker.Open
 		}

@@ -130,7 +130,7 @@ func (g *gateway) tell(now time.Time) {
 			t.Breaker = membership.BreakerHalfOpen
 		case breaker.Closed:
 		}
-		if o.HasSuccess {
+		if o.SuccessAge > 0 {
 			t.LastSuccessAge = max(o.SuccessAge, time.Millisecond)
 		}
 		report.Targets = append(report.Targets, t)
@@ -140,37 +140,32 @@ func (g *gateway) tell(now time.Time) {
 
 // hear hands what the peers observed to the registry, aged to now.
 func (g *gateway) hear(now time.Time) {
-	var all []targets.RemoteObservation
+	var all []targets.Report
 	for _, p := range g.gossip.members.View().Peers {
 		since := now.Sub(p.At)
 		for _, t := range p.Report.Targets {
-			all = append(all, targets.RemoteObservation{Peer: p.Member.Name, Observation: aged(t, since)})
+			all = append(all, received(t).After(since))
 		}
 	}
 	g.registry.ApplyRemote(now, all)
 }
 
-// aged turns what held when a report was made into what holds since later.
-func aged(t membership.TargetReport, since time.Duration) targets.Observation {
-	o := targets.Observation{
-		Key:        policy.Key{Origin: t.Origin, Deployment: t.Deployment},
-		Gate:       max(t.GateRemaining-since, 0),
-		GateAge:    since,
-		BreakerFor: max(t.BreakerRemaining-since, 0),
-		InFlight:   int(t.InFlight), FirstByte: t.FirstByteEWMA,
+// received reads what a peer has sent.
+func received(t membership.TargetReport) targets.Report {
+	r := targets.Report{
+		Key:  policy.Key{Origin: t.Origin, Deployment: t.Deployment},
+		Gate: t.GateRemaining, BreakerFor: t.BreakerRemaining,
+		InFlight: int(t.InFlight), FirstByte: t.FirstByteEWMA, SuccessAge: t.LastSuccessAge,
 	}
 	switch t.Breaker {
 	case membership.BreakerOpen:
-		o.Breaker = breaker.Open
+		r.Breaker = breaker.Open
 	case membership.BreakerHalfOpen:
-		o.Breaker = breaker.HalfOpen
+		r.Breaker = breaker.HalfOpen
 	default:
-		o.Breaker = breaker.Closed
+		r.Breaker = breaker.Closed
 	}
-	if t.LastSuccessAge > 0 {
-		o.HasSuccess, o.SuccessAge = true, t.LastSuccessAge+since
-	}
-	return o
+	return r
 }
 
 // leaveGossip says goodbye to the stamp and waits until that is done. The drain

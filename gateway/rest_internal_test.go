@@ -138,9 +138,9 @@ func TestP8WhatHappensAfterARestShows(t *testing.T) {
 		},
 		"throttled, peers say": {
 			func(g *gateway, now time.Time) {
-				var said []targets.RemoteObservation
+				var said []targets.Report
 				for t := range g.follower.Snapshot().Targets() {
-					said = append(said, targets.RemoteObservation{Peer: "p", Observation: targets.Observation{Key: t.Key, Gate: 20 * time.Second}})
+					said = append(said, targets.Report{Key: t.Key, Gate: 20 * time.Second})
 				}
 				g.registry.ApplyRemote(now, said)
 			}, health.OwnAvailable, // peers' word covers half of a route's targets
