@@ -113,7 +113,7 @@ func (g *gateway) status() Status {
 		out.Policy.Problem, out.Policy.Unannounced = g.store.Problems()
 	}
 	if g.gossip != nil {
-		gs := g.gossip.members.Status()
+		gs := g.gossip.Status()
 		out.Gossip = &gs
 	}
 	return out
@@ -162,7 +162,7 @@ func (g *gateway) detail() health.Detail {
 		d.PolicyAge = now.Sub(s.AppliedAt)
 	}
 	if g.gossip != nil {
-		d.Gossip = g.gossip.detail(g.ownReport())
+		d.Gossip = g.gossip.Detail()
 	}
 	return d
 }

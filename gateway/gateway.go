@@ -38,6 +38,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/proxy"
 	"github.com/stampgate/stampgate/gateway/running"
+	"github.com/stampgate/stampgate/gateway/stampview"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
 	"github.com/stampgate/stampgate/stamp/secret"
@@ -82,8 +83,8 @@ type gateway struct {
 	inflight    lifecycle.Inflight
 	running     running.Set
 	metrics     *prometheus.Registry
-	store       *store.Store // nil when the policy comes from a file
-	gossip      *gossip      // nil without gossip
+	store       *store.Store      // nil when the policy comes from a file
+	gossip      *stampview.Gossip // nil without gossip
 
 	token    secret.Secret // of the admin listener
 	started  time.Time

@@ -98,7 +98,7 @@ func (g *gateway) countChanges() {
 		g.log.Warn().Str("backend", c.Backend).Str("deployment", c.Key.Deployment).Str("machine", c.Machine).
 			Str("from", c.From).Str("to", c.To).Msg("target changed")
 		if g.gossip != nil {
-			g.gossip.wake()
+			g.gossip.Wake()
 		}
 	})
 	g.registry.OnBudgetSpent(func(route string) { spent.WithLabelValues(route).Inc() })

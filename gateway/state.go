@@ -135,7 +135,7 @@ func (g *gateway) announceReady() {
 func (g *gateway) addresses() Addresses {
 	a := g.address
 	if g.gossip != nil {
-		if local := g.gossip.members.LocalAddr(); local.IsValid() {
+		if local := g.gossip.Addr(); local.IsValid() {
 			a.Gossip = local.String()
 		}
 	}

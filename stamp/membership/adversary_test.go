@@ -18,7 +18,7 @@ import (
 	"github.com/stampgate/stampgate/stamp/membership/membertest"
 )
 
-// An adversary is a member that has the cluster's key and says what it likes.
+// An adversary is a member that has the cluster's key and sends what it likes.
 type adversary struct {
 	forger membership.Forger
 	list   *memberlist.Memberlist
@@ -81,8 +81,8 @@ func (a *adversary) send(t *testing.T, to *membertest.Gateway, b []byte) {
 
 // A member with the key, the label and a name of its own can add its own
 // reports. All else that it tries is dropped and counted, and changes nothing
-// of what the others said.
-func TestAMemberCannotSpeakForAnother(t *testing.T) {
+// of what the others sent.
+func TestAMemberCannotSendForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := membertest.NewNetwork(t, 23)
 		path := t.TempDir() + "/keys"
@@ -90,24 +90,21 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 		write(t, path, line)
 		stamp := membertest.StartStamp(t, net, 3, func(_ int, c *membership.Config) { c.KeyFile = path })
 		whole(t, stamp)
-		stamp[1].Publish(gated(time.Hour))
+		stamp[1].Broadcast(gated(time.Hour))
 		time.Sleep(time.Second)
-		old := membership.OwnMessage(stamp[1].Membership)
-		stamp[1].Publish(gated(2 * time.Hour))
+		old := membership.OwnMessage(stamp[1].Membership, membertest.Channel)
+		stamp[1].Broadcast(gated(2 * time.Hour))
 		time.Sleep(6 * time.Second)
 		bad := newAdversary(t, net, "", secret, stamp[0].Label())
 		bad.join(t, stamp[0].Net.Addr())
 		if len(stamp[0].Members()) != 4 {
 			t.Fatalf("%d members, want the adversary among 4", len(stamp[0].Members()))
 		}
-		self, victim := stamp[0].Self(), stamp[1].Self()
-		named := func(m membership.Member, seq uint64) membership.Report {
-			r := gated(3 * time.Hour)
-			r.Node, r.Boot, r.Seq = m.Gateway, m.Boot, seq
-			return r
+		self, victim := stamp[0].Self().Name, stamp[1].Self().Name
+		named := func(member string, seq uint64) membership.Claim {
+			return membership.Claim{Member: member, Channel: membertest.Channel, Version: 1, Seq: seq, Payload: gated(3 * time.Hour)}
 		}
 		ghost := membership.NewForger(membertest.Config(77))
-		ghostMember := membership.Member{Gateway: "gw-77", Boot: strings.TrimPrefix(ghost.Name(), "gw-77-")}
 		forged := bad.forger.Message(named(victim, 1<<40))
 		for _, c := range []struct {
 			what   string
@@ -115,15 +112,15 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 			reason string
 		}{
 			{"garbage", func() { bad.send(t, stamp[0], []byte("garbage")) }, "malformed"},
-			{"an empty report", func() { bad.send(t, stamp[0], []byte{1}) }, "malformed"},
+			{"an empty message", func() { bad.send(t, stamp[0], []byte{1}) }, "malformed"},
 			{"a megabyte", func() { bad.send(t, stamp[0], append([]byte{1}, make([]byte, 1<<20)...)) }, "oversize"},
 			{"another's name", func() { bad.send(t, stamp[0], forged) }, "forged"},
 			{"our own name", func() { bad.send(t, stamp[0], bad.forger.Message(named(self, 1<<40))) }, "own_name"},
-			{"a name of nobody", func() { bad.send(t, stamp[0], ghost.Message(named(ghostMember, 1))) }, "unknown_member"},
+			{"a name of nobody", func() { bad.send(t, stamp[0], ghost.Message(named(ghost.Name(), 1))) }, "unknown_member"},
 			{"an exchange of 5 MB", func() { bad.exchange(t, stamp[0], make([]byte, 5<<20)) }, "oversize"},
 			{"an exchange of garbage", func() { bad.exchange(t, stamp[0], []byte("garbage")) }, "malformed"},
 			{"an exchange of another cluster", func() { bad.exchange(t, stamp[0], bad.forger.State("gw/us/eastus2", forged)) }, "foreign"},
-			{"a forged report in an exchange", func() { bad.exchange(t, stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
+			{"a forged message in an exchange", func() { bad.exchange(t, stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
 		} {
 			before := stamp[0].Status().Dropped[c.reason]
 			c.attack()
@@ -132,17 +129,23 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 			}
 		}
 		bad.send(t, stamp[0], old) // a replay is merely old
-		if p, ok := hears(stamp[0], stamp[1], 2*time.Hour); !ok {
-			t.Errorf("the victim's report is no longer the one that it made: %+v", p)
+		if !stamp[0].Has(stamp[1], gated(2*time.Hour)) {
+			t.Error("the victim's message is no longer the one that it made")
 		}
-		if n := len(stamp[0].View().Peers); n != 1 {
-			t.Errorf("%d reports held, want 1", n)
+		if n := len(received(stamp[0])); n != 1 {
+			t.Errorf("%d messages held, want 1", n)
 		}
-		// What it says of itself is heard: it may have seen something.
-		mine := named(membership.Member{Gateway: "gw-66", Boot: strings.TrimPrefix(bad.forger.Name(), "gw-66-")}, 1)
-		bad.send(t, stamp[0], bad.forger.Message(mine))
-		if n := len(stamp[0].View().Peers); n != 2 {
-			t.Errorf("%d reports held, want 2", n)
+		// What it sends in its own name counts: it may have seen something. On a
+		// channel that its metadata does not show nothing is taken.
+		bad.send(t, stamp[0], bad.forger.Message(named(bad.forger.Name(), 1)))
+		hidden := named(bad.forger.Name(), 1)
+		hidden.Channel = "hidden"
+		bad.send(t, stamp[0], bad.forger.Message(hidden))
+		if n := stamp[0].Status().Dropped["unknown_channel"]; n == 0 {
+			t.Error("a message on a hidden channel is not counted")
+		}
+		if n := len(received(stamp[0])); n != 2 {
+			t.Errorf("%d messages held, want 2", n)
 		}
 		if !stamp[0].Sees(stamp) && len(stamp[0].Members()) != 4 {
 			t.Error("membership was disturbed")

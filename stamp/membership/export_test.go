@@ -1,8 +1,9 @@
 package membership
 
 import (
-	"crypto/ed25519"
 	"time"
+
+	"github.com/stampgate/stampgate/stamp/wire"
 )
 
 // WithLabel lets a test use one of two guards without the other.
@@ -26,28 +27,32 @@ func NewForger(cfg Config) Forger {
 func (f Forger) Name() string { return f.id.name() }
 func (f Forger) Meta() []byte { return f.id.meta.encode() }
 
-// Message signs a report with the forger's key, whoever it names.
-func (f Forger) Message(r Report) []byte {
-	body, err := encodeReport(r)
-	if err != nil {
-		panic(err)
-	}
-	raw := append(ed25519.Sign(f.id.private, signed(f.label, body)), body...)
+// A Claim is a message as it says of itself.
+type Claim struct {
+	Member, Channel string
+	Version, Seq    uint64
+	Payload         string
+}
+
+// Message signs a message with the forger's key, whoever it names.
+func (f Forger) Message(c Claim) []byte {
 	now := time.Now()
-	return appendEnvelope([]byte{kindReport}, entry{r, raw, now}, now)
+	e := f.id.sign(f.label, body{key{c.Member, c.Channel}, c.Version, c.Seq, []byte(c.Payload)}, now)
+	return appendEnvelope([]byte{kindMessage}, e, now)
 }
 
 // State wraps messages as one side of an exchange.
 func (f Forger) State(label string, messages ...[]byte) []byte {
-	b := appendString([]byte{kindState}, label)
+	b := encodeState(label, nil, 0, time.Now())
 	for _, m := range messages {
-		b = append(b, 0, 0, byte((len(m)-1)>>8), byte(len(m)-1))
-		b = append(b, m[1:]...)
+		b = wire.AppendBytes(b, 2, m[1:])
 	}
 	return b
 }
 
-// OwnMessage is the latest report of a gateway as it goes over the wire.
-func OwnMessage(m *Membership) []byte {
-	return (&rumour{entry: m.table.own()}).Message()
+// OwnMessage is the latest message of a gateway as it goes over the wire.
+func OwnMessage(m *Membership, channel string) []byte {
+	m.table.mu.Lock()
+	defer m.table.mu.Unlock()
+	return (&broadcast{entry: m.table.entries[key{m.id.name(), channel}]}).Message()
 }
