@@ -59,10 +59,11 @@ type received struct {
 }
 
 // NewGossip checks the membership's configuration. It starts nothing. From here on
-// the gateways of the stamp share the tests of targets that fail.
-func NewGossip(cfg Config) (*Gossip, error) {
+// the gateways of the stamp share the tests of targets that fail. Options are for
+// tests.
+func NewGossip(cfg Config, opts ...membership.Option) (*Gossip, error) {
 	cfg.Membership.Channels = []membership.ChannelVersions{Channel()}
-	m, err := membership.New(cfg.Membership)
+	m, err := membership.New(cfg.Membership, opts...)
 	if err != nil {
 		return nil, err
 	}

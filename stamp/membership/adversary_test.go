@@ -2,16 +2,13 @@ package membership_test
 
 import (
 	"crypto/rand"
-	"log"
 	"maps"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/memberlist"
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/stamp/membership"
@@ -20,60 +17,28 @@ import (
 
 // An adversary is a member that has the cluster's key and sends what it likes.
 type adversary struct {
+	*membertest.Puppet
 	forger membership.Forger
-	list   *memberlist.Memberlist
-	mu     sync.Mutex
-	state  []byte
-}
-
-func (a *adversary) NodeMeta(int) []byte             { return a.forger.Meta() }
-func (a *adversary) NotifyMsg([]byte)                {}
-func (a *adversary) GetBroadcasts(int, int) [][]byte { return nil }
-func (a *adversary) MergeRemoteState([]byte, bool)   {}
-func (a *adversary) LocalState(bool) []byte {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.state
-}
-
-func (a *adversary) setState(b []byte) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.state = b
 }
 
 func newAdversary(t *testing.T, net *membertest.Network, name string, secret []byte, label string) *adversary {
 	t.Helper()
-	a := &adversary{forger: membership.NewForger(membertest.Config(66))}
-	conf := memberlist.DefaultLANConfig()
-	conf.Name = name
+	f := membership.NewForger(membertest.Config(66))
 	if name == "" {
-		conf.Name = a.forger.Name()
+		name = f.Name()
 	}
-	conf.Label, conf.SecretKey, conf.Transport, conf.Delegate = label, secret, net.Next(), a
-	conf.Logger = log.New(t.Output(), "adversary ", 0)
-	conf.EnableCompression = true
-	list, err := memberlist.Create(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = list.Shutdown() })
-	a.list = list
-	return a
+	return &adversary{membertest.StartPuppet(t, net.Next(), name, label, secret, f.Meta()), f}
 }
 
-func (a *adversary) join(t *testing.T, at netip.AddrPort) {
-	t.Helper()
-	_, _ = a.list.Join([]string{at.String()})
+func (a *adversary) join(at netip.AddrPort) {
+	a.Join(at)
 	time.Sleep(2 * time.Second)
 }
 
 // send reaches one gateway by stream.
 func (a *adversary) send(t *testing.T, to *membertest.Gateway, b []byte) {
 	t.Helper()
-	addr := to.Net.Addr()
-	n := &memberlist.Node{Name: to.Self().Name, Addr: addr.Addr().AsSlice(), Port: addr.Port()}
-	if err := a.list.SendReliable(n, b); err != nil {
+	if err := a.Send(to, b); err != nil {
 		t.Logf("send: %v", err)
 	}
 	time.Sleep(100 * time.Millisecond)
@@ -96,7 +61,7 @@ func TestAMemberCannotSendForAnother(t *testing.T) {
 		stamp[1].Broadcast(gated(2 * time.Hour))
 		time.Sleep(6 * time.Second)
 		bad := newAdversary(t, net, "", secret, stamp[0].Label())
-		bad.join(t, stamp[0].Net.Addr())
+		bad.join(stamp[0].Net.Addr())
 		if len(stamp[0].Members()) != 4 {
 			t.Fatalf("%d members, want the adversary among 4", len(stamp[0].Members()))
 		}
@@ -117,10 +82,10 @@ func TestAMemberCannotSendForAnother(t *testing.T) {
 			{"another's name", func() { bad.send(t, stamp[0], forged) }, "forged"},
 			{"our own name", func() { bad.send(t, stamp[0], bad.forger.Message(named(self, 1<<40))) }, "own_name"},
 			{"a name of nobody", func() { bad.send(t, stamp[0], ghost.Message(named(ghost.Name(), 1))) }, "unknown_member"},
-			{"an exchange of 5 MB", func() { bad.exchange(t, stamp[0], make([]byte, 5<<20)) }, "oversize"},
-			{"an exchange of garbage", func() { bad.exchange(t, stamp[0], []byte("garbage")) }, "malformed"},
-			{"an exchange of another cluster", func() { bad.exchange(t, stamp[0], bad.forger.State("gw/us/eastus2", forged)) }, "foreign"},
-			{"a forged message in an exchange", func() { bad.exchange(t, stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
+			{"an exchange of 5 MB", func() { bad.exchange(stamp[0], make([]byte, 5<<20)) }, "oversize"},
+			{"an exchange of garbage", func() { bad.exchange(stamp[0], []byte("garbage")) }, "malformed"},
+			{"an exchange of another cluster", func() { bad.exchange(stamp[0], bad.forger.State("gw/us/eastus2", forged)) }, "foreign"},
+			{"a forged message in an exchange", func() { bad.exchange(stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
 		} {
 			before := stamp[0].Status().Dropped[c.reason]
 			c.attack()
@@ -154,11 +119,9 @@ func TestAMemberCannotSendForAnother(t *testing.T) {
 }
 
 // exchange makes a full exchange with one gateway.
-func (a *adversary) exchange(t *testing.T, with *membertest.Gateway, state []byte) {
-	t.Helper()
-	a.setState(state)
-	a.join(t, with.Net.Addr())
-	a.setState(nil)
+func (a *adversary) exchange(with *membertest.Gateway, state []byte) {
+	a.Exchange(with.Net.Addr(), state)
+	time.Sleep(2 * time.Second)
 }
 
 // A node whose name is not its key's, or that shows no metadata of ours, does
@@ -174,7 +137,7 @@ func TestANameMustBeItsKeys(t *testing.T) {
 		for _, name := range []string{"gw-1", stamp[1].Self().Name, "gw-9-0123456789abcdef"} {
 			before := maps.Clone(stamp[0].Status().Dropped)
 			bad := newAdversary(t, net, name, secret, stamp[0].Label())
-			bad.join(t, stamp[0].Net.Addr())
+			bad.join(stamp[0].Net.Addr())
 			time.Sleep(20 * time.Second)
 			if !membertest.AllSee(stamp) {
 				t.Fatalf("%q disturbed the stamp", name)
@@ -182,7 +145,7 @@ func TestANameMustBeItsKeys(t *testing.T) {
 			if after := stamp[0].Status().Dropped; after["refused_member"] <= before["refused_member"] {
 				t.Errorf("%q: not counted: %v", name, after)
 			}
-			_ = bad.list.Shutdown()
+			bad.Stop()
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package membership
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"time"
 
 	"github.com/stampgate/stampgate/stamp/wire"
@@ -20,6 +22,19 @@ func NewForger(cfg Config) Forger {
 	if err != nil {
 		panic(err)
 	}
+	return forger(id, cfg)
+}
+
+// FixedForger always has the same key.
+func FixedForger(cfg Config, seed byte) Forger {
+	id, _ := newIdentity(cfg)
+	id.private = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
+	id.meta.public = id.private.Public().(ed25519.PublicKey)
+	id.boot = bootOf(id.meta.public)
+	return forger(id, cfg)
+}
+
+func forger(id identity, cfg Config) Forger {
 	label, _ := clusterLabel(cfg.Boundary, cfg.Region)
 	return Forger{id, label}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,6 +116,11 @@ func (g *Gateway) Received(from *Gateway) (membership.Message, bool) {
 func (g *Gateway) Has(from *Gateway, payload string) bool {
 	m, ok := g.Received(from)
 	return ok && string(m.Payload) == payload
+}
+
+// Knows reports whether the gateway takes a name for that of a live member.
+func (g *Gateway) Knows(name string) bool {
+	return slices.ContainsFunc(g.Members(), func(m membership.Member) bool { return m.Name == name })
 }
 
 // Sees reports whether the gateway takes exactly these for live members.
