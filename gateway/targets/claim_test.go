@@ -79,6 +79,6 @@ func TestProbeWaitsForOwnersOpenBreaker(t *testing.T) {
 	w.now = due.Add(probeDelay + probeGrace)
 	open(time.Hour)
 	if ticket := w.next(w.begin("a")); !ticket.Probe {
-		t.Error("a peer that says open for ever keeps the target from being tested")
+		t.Error("a peer that reports open for ever keeps the target from being tested")
 	}
 }

@@ -39,7 +39,7 @@ type Report struct {
 	Age time.Duration
 }
 
-// After returns what a report that held a while ago says now.
+// After returns what a report that held a while ago means now.
 func (r Report) After(since time.Duration) Report {
 	r.Age += since
 	r.Gate = max(r.Gate-since, 0)
@@ -186,7 +186,7 @@ func (r *Registry) holdGate(now time.Time, st *state, remaining, age time.Durati
 
 // ApplyHint takes in what other stamps report of their own regions' targets. It
 // can only add caution, as ApplyRemote does, and it counts no longer than
-// validFor, whatever the reports say.
+// validFor, whatever the reports claim.
 func (r *Registry) ApplyHint(now time.Time, hints []Report, validFor time.Duration) {
 	if len(hints) == 0 && !r.doubts.Load() {
 		return
@@ -220,7 +220,7 @@ func (r *Registry) doubt(v *view, at int64) {
 	r.doubts.Store(doubts)
 }
 
-// A suspicion is what others say of a target, as far as it adds to what is known
+// A suspicion is what others report of a target, as far as it adds to what is known
 // here.
 type suspicion struct {
 	st             *state
@@ -230,8 +230,8 @@ type suspicion struct {
 }
 
 // doubt keeps back at most half of the route's targets (of one: that one), those
-// first of which most peers say that they fail or are throttled. What is kept back
-// is still tested, and a target that is said to fail is taken when no other is
+// first of which most peers report that they fail or are throttled. What is kept back
+// is still tested, and a target that is reported to fail is taken when no other is
 // left, so that no evidence from outside ends the service. It reports whether there
 // is any.
 func (p *plan) doubt(at int64) bool {
@@ -271,7 +271,7 @@ func (p *plan) doubt(at int64) bool {
 	return true
 }
 
-// suspicion returns what others say of the target.
+// suspicion returns what others report of the target.
 func (st *state) suspicion(at int64) suspicion {
 	s := suspicion{st: st, failing: never, gated: never}
 	if !st.fresh(at) {

@@ -51,12 +51,12 @@ const maxJitterOfGate = time.Second
 // nothing, and one that is served ends a lie.
 func TestPeersGateIsTestedNowAndThen(t *testing.T) {
 	w := newWorld(t, 2)
-	say := func() {
+	report := func() {
 		w.reg.ApplyRemote(w.now, w.reports(Report{Gate: time.Hour, Age: time.Second}, 0))
 	}
-	say()
+	report()
 	w.sleep(claimTest)
-	say()
+	report()
 	var test *Ticket
 	for range 50 {
 		ticket := w.next(w.begin("a"))
@@ -120,7 +120,7 @@ func TestPeersInFlightCountsAsLoad(t *testing.T) {
 	}
 	// But the weights rule the split: a peer that invents load moves nothing.
 	if n := w.count(1000); n["t0-0"] < 480 {
-		t.Errorf("%d of 1000 requests to the target that peers say is loaded", n["t0-0"])
+		t.Errorf("%d of 1000 requests to the target that peers report as loaded", n["t0-0"])
 	}
 }
 
@@ -131,7 +131,7 @@ func TestPeersCanHoldBackHalfOfTheTargetsAtMost(t *testing.T) {
 	w.reg.ApplyRemote(w.now, all)
 	n := w.count(300)
 	if len(n) != 3 || n["t0-5"] != 0 {
-		t.Errorf("served by %v: want three, and not the one of which two peers say that it fails", n)
+		t.Errorf("served by %v: want three, and not the one of which two peers report that it fails", n)
 	}
 	w.sleep(remoteFor)
 	if n := w.count(300); len(n) != 6 {

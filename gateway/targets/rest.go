@@ -21,8 +21,8 @@ const (
 	everyone = ForHealth | ForGossip | ForDigest
 )
 
-// stir says that something may have got worse. It is called after the change, by
-// requests too: nearly always somebody else has said so already, and it only reads.
+// stir notes that something may have got worse. It is called after the change, by
+// requests too: nearly always somebody else has noted it already, and it only reads.
 func (r *Registry) stir() {
 	if r.stirred.Load() != uint32(everyone) {
 		r.stirred.Store(uint32(everyone))
