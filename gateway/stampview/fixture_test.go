@@ -2,10 +2,9 @@ package stampview
 
 import (
 	"os"
+	"reflect"
 	"testing"
 	"time"
-
-	"reflect"
 
 	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/gateway/targets"

@@ -146,7 +146,7 @@ func (r sent) busier(before sent) bool {
 func differ(before, after []targets.Report, f func(old, t targets.Report) bool) bool {
 	for len(before) > 0 || len(after) > 0 {
 		var old, t targets.Report
-		order := 0
+		var order int
 		switch {
 		case len(before) == 0:
 			order = 1

@@ -2,7 +2,6 @@ package membertest
 
 import (
 	"embed"
-	"log"
 	"net/netip"
 	"path"
 	"slices"
@@ -12,6 +11,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/rs/zerolog"
+
+	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
 // A Puppet is a member of the library alone: it shows and sends the bytes that a
@@ -33,7 +35,7 @@ func StartPuppet(t testing.TB, at *Transport, name, label string, secret, meta [
 	p := &Puppet{meta: meta}
 	conf := memberlist.DefaultLANConfig()
 	conf.Name, conf.Label, conf.SecretKey, conf.Transport, conf.Delegate = name, label, secret, at, p
-	conf.Logger = log.New(t.Output(), name+" ", 0)
+	conf.Logger = telemetry.StdLog(zerolog.New(t.Output()).With().Str("puppet", name).Logger())
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		t.Fatal(err)
