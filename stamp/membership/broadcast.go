@@ -237,8 +237,8 @@ func (b *broadcaster) relay(e entry) {
 	if last, ok := b.relayed[e.key]; ok && !e.replaces(last) {
 		return
 	}
-	if len(b.relayed) > 2*maxEnvelopes {
-		clear(b.relayed) // of members long gone; at worst a message is passed on twice
+	if len(b.relayed) >= maxEnvelopes {
+		clear(b.relayed) // of channels long gone; at worst a message is passed on twice
 	}
 	b.relayed[e.key] = e
 	b.queue.QueueBroadcast(&broadcast{entry: e})

@@ -48,24 +48,26 @@ func decodeChannel(b []byte) (ChannelVersions, bool) {
 	return c, c.Name != "" && len(c.Name) <= maxChannelName && len(c.Versions) > 0
 }
 
+func hasChannel(list []ChannelVersions, name string) bool {
+	return slices.ContainsFunc(list, func(c ChannelVersions) bool { return c.Name == name })
+}
+
 // validChannels checks what this build registers.
 func validChannels(list []ChannelVersions) error {
 	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-"
 	if len(list) > maxChannels {
 		return fmt.Errorf("%d channels, want at most %d", len(list), maxChannels)
 	}
-	seen := make(map[string]bool)
-	for _, c := range list {
+	for i, c := range list {
 		switch {
 		case c.Name == "" || len(c.Name) > maxChannelName || strings.Trim(c.Name, allowed) != "":
 			return fmt.Errorf("channel %q: want 1 to %d small letters, digits or hyphens", c.Name, maxChannelName)
-		case seen[c.Name]:
+		case hasChannel(list[:i], c.Name):
 			return fmt.Errorf("channel %q is registered twice", c.Name)
 		case len(c.Versions) == 0 || len(c.Versions) > maxVersions || !slices.IsSorted(c.Versions) ||
 			c.Versions[0] == 0 || c.Versions[len(c.Versions)-1] > maxVersion:
 			return fmt.Errorf("channel %q: versions = %v, want 1 to %d of 1 to %d, ascending", c.Name, c.Versions, maxVersions, maxVersion)
 		}
-		seen[c.Name] = true
 	}
 	return nil
 }

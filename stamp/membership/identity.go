@@ -96,6 +96,8 @@ func (m meta) encode() []byte {
 	return b
 }
 
+func (m meta) has(channel string) bool { return hasChannel(m.channels, channel) }
+
 var (
 	errForeign     = errors.New("belongs to another boundary or region")
 	errNotItsKey   = errors.New("has a name that is not its key's")
@@ -104,7 +106,8 @@ var (
 )
 
 // decodeMeta reads metadata of this and of later versions. Channels beyond
-// maxChannels, and those that are out of bounds, it leaves out.
+// maxChannels, those that are out of bounds, and a second one of a name it leaves
+// out: what a member sends must not count twice.
 func decodeMeta(b []byte) (meta, error) {
 	var m meta
 	for f, err := range wire.Fields(b) {
@@ -123,7 +126,7 @@ func decodeMeta(b []byte) (meta, error) {
 		case 5:
 			m.build = string(f.Bytes[:min(len(f.Bytes), maxMetaText)])
 		case 6:
-			if c, ok := decodeChannel(f.Bytes); ok && len(m.channels) < maxChannels {
+			if c, ok := decodeChannel(f.Bytes); ok && len(m.channels) < maxChannels && !m.has(c.Name) {
 				m.channels = append(m.channels, c)
 			}
 		}

@@ -58,9 +58,7 @@ type member struct {
 	public ed25519.PublicKey
 }
 
-func (m *member) has(channel string) bool {
-	return slices.ContainsFunc(m.Channels, func(c ChannelVersions) bool { return c.Name == channel })
-}
+func (m *member) has(channel string) bool { return hasChannel(m.Channels, channel) }
 
 func newTable(id identity, label string, d *drops) *table {
 	return &table{

@@ -32,7 +32,9 @@ func someTable(tb testing.TB) (*table, [][]byte) {
 	tab.join(id.name(), id.meta, someAddr(1))
 	tab.join(peer.Name(), peer.id.meta, someAddr(2))
 	m := peer.Message(Claim{peer.Name(), "one", 1, 1, "payload"})
-	return tab, [][]byte{m[1:], m[1:70], peer.State(tab.label, m), peer.Meta(), []byte(`{"version":1,"peers":[{"addr":"10.0.0.1:7946","seen":"2026-01-01T00:00:00Z"}]}`)}
+	doubled := peer.id.meta
+	doubled.channels = append(doubled.channels, doubled.channels...)
+	return tab, [][]byte{m[1:], m[1:70], peer.State(tab.label, m), peer.Meta(), doubled.encode(), []byte(`{"version":1,"peers":[{"addr":"10.0.0.1:7946","seen":"2026-01-01T00:00:00Z"}]}`)}
 }
 
 func FuzzReceive(f *testing.F) {
@@ -53,6 +55,11 @@ func FuzzReceive(f *testing.F) {
 			}
 			if len(m.channels) > maxChannels || len(m.build) > maxMetaText {
 				t.Fatalf("metadata out of bounds: %+v", m)
+			}
+			for i, c := range m.channels {
+				if hasChannel(m.channels[:i], c.Name) {
+					t.Fatalf("a channel twice: %+v", m)
+				}
 			}
 		}
 		if _, err := decodePeers(b); err == nil && len(b) < 2 {
