@@ -150,6 +150,46 @@ func TestANameMustBeItsKeys(t *testing.T) {
 	})
 }
 
+// Of what a member shows and sends nothing becomes text of a log, at whatever level,
+// whether it is taken in or not.
+func TestNoBytesOfAMemberAreLogged(t *testing.T) {
+	const canary = "canary-7f3a"
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 26)
+		logs := new(safeBuffer)
+		stamp := membertest.StartStamp(t, net, 2, func(_ int, c *membership.Config) { c.Logger = zerolog.New(logs) })
+		whole(t, stamp)
+		cfg := membertest.Config(66)
+		cfg.Version = canary
+		cfg.Channels = append(cfg.Channels, membership.ChannelVersions{Name: canary, Versions: []uint64{1}})
+		f := membership.NewForger(cfg)
+		bad := &adversary{membertest.StartPuppet(t, net.Next(), f.Name(), stamp[0].Label(), nil, f.Meta()), f}
+		bad.join(stamp[0].Net.Addr())
+		good := membership.Claim{Member: f.Name(), Channel: membertest.Channel, Version: 1, Seq: 1, Payload: canary}
+		for _, message := range [][]byte{
+			f.Message(good), []byte(canary), append([]byte{1}, canary...),
+			f.Message(membership.Claim{Member: canary, Channel: canary, Seq: 1, Payload: canary}),
+			f.Message(membership.Claim{Member: f.Name(), Channel: canary, Seq: 1, Payload: canary}),
+		} {
+			bad.send(t, stamp[0], message)
+		}
+		bad.exchange(stamp[0], []byte(canary))
+		bad.exchange(stamp[0], f.State(canary, f.Message(good)))
+		cfg.Boundary = canary // is refused
+		foreign := membership.NewForger(cfg)
+		membertest.StartPuppet(t, net.Next(), foreign.Name(), stamp[0].Label(), nil, foreign.Meta()).Join(stamp[0].Net.Addr())
+		time.Sleep(2 * time.Second)
+		if len(received(stamp[0])) != 1 || stamp[0].Status().Dropped["foreign"] < 2 || stamp[0].Status().Dropped["malformed"] < 3 {
+			t.Fatalf("the test does not reach what it is for: %v", stamp[0].Status().Dropped)
+		}
+		bad.Stop()
+		time.Sleep(20 * time.Second)
+		if text := logs.String(); strings.Contains(text, canary) || !strings.Contains(text, f.Name()) {
+			t.Errorf("logged:\n%s", text)
+		}
+	})
+}
+
 // Bytes from a stranger to the port are dropped and counted, and flood no log.
 func TestGarbageOnThePortIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
