@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,13 +57,13 @@ type gateway struct {
 	t        *testing.T
 	registry *targets.Registry
 	snapshot *policy.Snapshot
-	self     Report
+	draining atomic.Bool
 	at       *membertest.Transport
 }
 
 func start(t *testing.T, net *membertest.Network, name string, seeds ...*gateway) *gateway {
 	t.Helper()
-	g := &gateway{t: t, registry: targets.New(here), snapshot: snapshot(t), self: Report{Health: "pass", PolicySerial: 7}, at: net.Next()}
+	g := &gateway{t: t, registry: targets.New(here), snapshot: snapshot(t), at: net.Next()}
 	g.registry.Advance(g.snapshot)
 	mc := membertest.Config(0)
 	mc.Name = name
@@ -71,7 +72,8 @@ func start(t *testing.T, net *membertest.Network, name string, seeds ...*gateway
 	}
 	var err error
 	g.Gossip, err = NewGossip(Config{
-		Membership: mc, Registry: g.registry, Self: func() Report { return g.self }, Log: zerolog.New(t.Output()),
+		Membership: mc, Registry: g.registry, Self: func() Report { return Report{Health: "pass", PolicySerial: 7, Draining: g.draining.Load()} },
+		Log: zerolog.New(t.Output()),
 	}, membership.WithTransport(g.at))
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +152,7 @@ func TestOnlyNewsIsBroadcast(t *testing.T) {
 		if m := b.channel.Messages()[0]; m.Seq != 1 {
 			t.Errorf("%d messages in an idle minute, want 1", m.Seq)
 		}
-		a.self.Draining = true
+		a.draining.Store(true)
 		a.Wake()
 		membertest.Await(t, 150*time.Millisecond, "draining is known", func() bool {
 			r, err := Decode(1, b.channel.Messages()[0].Payload)
