@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,13 +51,13 @@ func TestADigestIsWrittenByWhoseJobItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{err: errors.New("away")}
 		d := digests(t, store)
-		mine := true
-		d.Mine = func() bool { return mine }
+		var notMine atomic.Bool
+		d.Mine = func() bool { return !notMine.Load() }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); d.Write(ctx) }()
 		time.Sleep(3*digestPeriod + time.Millisecond)
-		mine = false
+		notMine.Store(true)
 		time.Sleep(10 * digestPeriod)
 		cancel()
 		<-done
