@@ -35,6 +35,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/orders"
 	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/running"
+	"github.com/stampgate/stampgate/gateway/stampview"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/upstream"
 	"github.com/stampgate/stampgate/stamp/lifecycle"
@@ -82,8 +83,8 @@ type gateway struct {
 	inflight    lifecycle.Inflight
 	running     running.Set
 	metrics     *prometheus.Registry
-	store       *store.Store // nil when the policy comes from a file
-	gossip      *gossip      // nil without gossip
+	store       *store.Store      // nil when the policy comes from a file
+	gossip      *stampview.Gossip // nil without gossip
 
 	started time.Time
 	address Addresses
@@ -219,9 +220,9 @@ func (g *gateway) buildOperators() error {
 	}
 	wake := func() {}
 	if g.gossip != nil {
-		ac.Gossip = g.gossip.members.Status
-		ac.Members = func() *health.Gossip { return g.gossip.detail(g.ownReport()) }
-		wake = g.gossip.wake
+		ac.Gossip = g.gossip.Status
+		ac.Members = g.gossip.Detail
+		wake = g.gossip.Wake
 	}
 	g.operators = admin.New(ac)
 	admin.CountChanges(g.registry, g.metrics, g.log, wake)

@@ -73,7 +73,7 @@ func BenchmarkAtRest(b *testing.B) {
 	for name, work := range map[string]func(){
 		"health": func() { now = now.Add(health.Period); g.watch.Look(now) },
 		"gossip": func() { g.registry.ApplyRemote(now, nil); g.registry.Export(now) },
-		"digest": func() { g.ownDigest(now) },
+		"digest": func() { g.registry.Cautions(now, g.cfg.Region) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -95,7 +95,7 @@ func TestAtRestNothingIsDone(t *testing.T) {
 		g.evaluate(now)
 	}
 	gossip := func() { g.registry.ApplyRemote(now, nil); g.registry.Export(now) }
-	digest := func() { g.ownDigest(now) }
+	digest := func() { g.registry.Cautions(now, g.cfg.Region) }
 	for range 3 { // so that all is settled
 		tick()
 		gossip()
@@ -104,7 +104,7 @@ func TestAtRestNothingIsDone(t *testing.T) {
 	for name, tt := range map[string]struct {
 		work func()
 		most float64 // allocations, for 2,000 targets on 200 routes
-	}{"health": {tick, 8}, "gossip": {gossip, 0}, "digest": {digest, 2}} {
+	}{"health": {tick, 8}, "gossip": {gossip, 0}, "digest": {digest, 0}} {
 		if n := testing.AllocsPerRun(100, tt.work); n > tt.most {
 			t.Errorf("%s: %v allocations at rest, want at most %v", name, n, tt.most)
 		}
@@ -143,9 +143,9 @@ func TestP8WhatHappensAfterARestShows(t *testing.T) {
 		},
 		"throttled, peers say": {
 			func(g *gateway, now time.Time) {
-				var said []targets.RemoteObservation
+				var said []targets.Report
 				for t := range g.follower.Snapshot().Targets() {
-					said = append(said, targets.RemoteObservation{Peer: "p", Observation: targets.Observation{Key: t.Key, Gate: 20 * time.Second}})
+					said = append(said, targets.Report{Key: t.Key, Gate: 20 * time.Second})
 				}
 				g.registry.ApplyRemote(now, said)
 			}, targets.OwnAvailable, // peers' word covers half of a route's targets

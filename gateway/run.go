@@ -57,8 +57,9 @@ func (g *gateway) startPolicy(work context.Context, parts *errgroup.Group) error
 	}
 	parts.Go(func() error { return g.store.Watch(work, g.cfg.Boundary, g.follower) })
 	parts.Go(func() error { g.follower.KeepTrying(work); return nil })
-	parts.Go(func() error { return g.watchDigests(work) })
-	parts.Go(func() error { g.writeDigest(work); return nil })
+	digests := g.digests()
+	parts.Go(func() error { return digests.Watch(work) })
+	parts.Go(func() error { digests.Write(work); return nil })
 	parts.Go(func() error {
 		presence := func() store.Presence { return g.operators.Presence(g.address.URL, g.address.AdminURL) }
 		return g.store.AnnouncePresence(work, g.cfg.Boundary, presence, g.follower.Changed())
@@ -71,7 +72,7 @@ func (g *gateway) startParts(work context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { g.watchHealth(work); return nil })
 	parts.Go(func() error { g.prober.Run(work); return nil })
 	if g.gossip != nil {
-		parts.Go(func() error { return g.runGossip(work) })
+		parts.Go(func() error { g.gossip.Run(work); return nil })
 	}
 	parts.Go(func() error {
 		if g.public.TLSConfig != nil {
@@ -150,7 +151,7 @@ func (g *gateway) announceReady() {
 func (g *gateway) addresses() Addresses {
 	a := g.address
 	if g.gossip != nil {
-		if local := g.gossip.members.LocalAddr(); local.IsValid() {
+		if local := g.gossip.Addr(); local.IsValid() {
 			a.Gossip = local.String()
 		}
 	}
@@ -187,6 +188,14 @@ func (g *gateway) drain(stop context.CancelFunc) {
 	if err != nil {
 		g.log.Warn().Err(err).Int("in_flight", g.inflight.Count()).Msg("drain was cut short")
 	}
+}
+
+// leaveGossip says goodbye to the stamp.
+func (g *gateway) leaveGossip(ctx context.Context) error {
+	if g.gossip == nil {
+		return nil
+	}
+	return g.gossip.Leave(ctx)
 }
 
 // stopAccepting closes the public listener. Kept-alive connections are not cut:

@@ -13,7 +13,7 @@ import (
 func TestPeersWordOnGatesIsTestedWhereNothingElseIsLeft(t *testing.T) {
 	w := newWorld(t, 1)
 	lie := func() {
-		w.reg.ApplyRemote(w.now, w.says("liar", Observation{Gate: time.Hour, GateAge: time.Millisecond}, 0))
+		w.reg.ApplyRemote(w.now, w.reports(Report{Gate: time.Hour, Age: time.Millisecond}, 0))
 	}
 	lie()
 	s := w.begin("a")
@@ -42,14 +42,14 @@ func TestPeersWordOnGatesIsTestedWhereNothingElseIsLeft(t *testing.T) {
 // Where the peers are right, one request finds out, and no more follow.
 func TestPeersWordOnGatesThatIsTrueCostsOneRequest(t *testing.T) {
 	w := newWorld(t, 1)
-	w.reg.ApplyRemote(w.now, w.says("p", Observation{Gate: 20 * time.Second, GateAge: time.Second}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{Gate: 20 * time.Second, Age: time.Second}, 0))
 	ticket := w.next(w.begin("a"))
 	ticket.Observe(w.now, Outcome{Kind: Throttled, Signals: Signals{RetryAfter: 20 * time.Second}})
 	for range 20 {
 		if _, ok := w.begin("a").Next(w.now, w.rng); ok {
 			t.Fatal("a throttled target is asked again")
 		}
-		w.reg.ApplyRemote(w.now, w.says("p", Observation{Gate: 20 * time.Second, GateAge: time.Second}, 0))
+		w.reg.ApplyRemote(w.now, w.reports(Report{Gate: 20 * time.Second, Age: time.Second}, 0))
 		w.sleep(900 * time.Millisecond)
 	}
 }
@@ -62,7 +62,7 @@ func TestProbeWaitsForOwnersOpenBreaker(t *testing.T) {
 	w.eject(0, 0)
 	due := w.reg.base.Add(time.Duration(w.state(0, 0).outUntil.Load()))
 	open := func(d time.Duration) {
-		w.reg.ApplyRemote(w.now, w.says("owner", Observation{Breaker: breaker.Open, BreakerFor: d}, 0))
+		w.reg.ApplyRemote(w.now, w.reports(Report{Breaker: breaker.Open, BreakerFor: d}, 0))
 	}
 	w.now = due
 	open(10 * time.Second)
@@ -79,6 +79,6 @@ func TestProbeWaitsForOwnersOpenBreaker(t *testing.T) {
 	w.now = due.Add(probeDelay + probeGrace)
 	open(time.Hour)
 	if ticket := w.next(w.begin("a")); !ticket.Probe {
-		t.Error("a peer that says open for ever keeps the target from being tested")
+		t.Error("a peer that reports open for ever keeps the target from being tested")
 	}
 }

@@ -27,8 +27,8 @@ type Registry struct {
 	reaches reaches // what probes know, for health alone
 
 	stirred  atomic.Uint32            // for whom something may have changed: bits of Watcher
-	told     atomic.Bool              // the last Export had something to tell
-	heard    atomic.Bool              // the last ApplyRemote had something to say
+	exported atomic.Bool              // the last Export had something to tell
+	received atomic.Bool              // the last ApplyRemote had something to report
 	doubts   atomic.Bool              // others' word keeps some target back
 	cautions atomic.Pointer[Cautions] // the last, if it holds as long as nothing is stirred
 

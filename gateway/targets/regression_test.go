@@ -102,7 +102,7 @@ func TestPeersWordIsTestedWhateverTheMoment(t *testing.T) {
 	w := newWorld(t, 2)
 	w.gate(0, 0, 5*time.Second)
 	w.sleep(time.Second)
-	w.reg.ApplyRemote(w.now, w.says("p", Observation{Gate: time.Hour, GateAge: time.Millisecond}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{Gate: time.Hour, Age: time.Millisecond}, 0))
 	there := 0
 	for range 120 {
 		w.sleep(time.Second)
@@ -119,7 +119,7 @@ func TestPeersWordIsTestedWhateverTheMoment(t *testing.T) {
 	refused := 0
 	var tests []*Ticket
 	for range 120 {
-		w.reg.ApplyRemote(w.now, w.says("liar", Observation{Gate: time.Hour, GateAge: time.Millisecond}, 0))
+		w.reg.ApplyRemote(w.now, w.reports(Report{Gate: time.Hour, Age: time.Millisecond}, 0))
 		s := w.begin("b")
 		if ticket, ok := s.Next(w.now, w.rng); ok {
 			tests = append(tests, &ticket)
@@ -135,7 +135,7 @@ func TestPeersWordIsTestedWhateverTheMoment(t *testing.T) {
 		t.Errorf("%d refused while a slow test ran", refused)
 	}
 	tests[0].Observe(w.now, worked)
-	w.reg.ApplyRemote(w.now, w.says("liar", Observation{Gate: time.Hour, GateAge: time.Millisecond}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{Gate: time.Hour, Age: time.Millisecond}, 0))
 	w.call("b", worked)
 }
 
@@ -233,7 +233,7 @@ func TestIdlePeersHalfOpenBreakerMovesNothing(t *testing.T) {
 	w.now = w.reg.base.Add(time.Duration(max(w.state(0, 0).outUntil.Load(), w.state(0, 1).outUntil.Load(), w.state(0, 2).outUntil.Load())))
 	served := make(map[int]int)
 	for second := range 60 {
-		w.reg.ApplyRemote(w.now, w.says("idle", Observation{Breaker: breaker.HalfOpen}, 0, 1, 2))
+		w.reg.ApplyRemote(w.now, w.reports(Report{Breaker: breaker.HalfOpen}, 0, 1, 2))
 		for range 10 {
 			ticket := w.next(w.begin("a"))
 			if second >= 30 {
@@ -253,7 +253,7 @@ func TestDoubtedTargetIsTestedNowAndThen(t *testing.T) {
 	w := newWorld(t, 2)
 	there := 0
 	for range 60 {
-		w.reg.ApplyRemote(w.now, w.says("p", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
+		w.reg.ApplyRemote(w.now, w.reports(Report{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
 		for range 10 {
 			ticket := w.next(w.begin("a"))
 			if ticket.Target == w.tiers[0].Targets[0] {

@@ -10,68 +10,84 @@ import (
 	"github.com/stampgate/stampgate/gateway/breaker"
 )
 
-// remoteFor is how long what peers said counts when nothing new comes: gossip
+// remoteFor is how long what peers reported counts when nothing new comes: gossip
 // that fell silent must not keep a target back, nor count requests as in flight.
 const remoteFor = 10 * time.Second
 
-// successFor is how long a success is told. What it disproves at others is over by
+// successFor is how long a success is reported. What it disproves at others is over by
 // then, and a target that nobody uses has nothing to tell.
 const successFor = 10 * time.Minute
 
-// An Observation is what one gateway has seen of one target itself. It holds
-// durations and counts, no moment, so that nobody's clock matters but one's own.
-type Observation struct {
+// A Report is what one gateway tells others of one target: what it has seen
+// itself, never what others have told it. Gossip carries it inside a stamp, the
+// digest to other stamps. It holds durations and counts, no moment, so that the
+// clocks of two machines are never compared.
+type Report struct {
 	Key policy.Key
-	// Gate is what is left of the wait the target asked this gateway for, 0 if
-	// it is open; GateAge is how long ago it asked.
-	Gate    time.Duration
-	GateAge time.Duration
-	// Breaker is the state for everyone; what one client alone has met stays
-	// here. BreakerFor is what is left of the time open.
+	// Gate is what is left of the wait that the target asked the gateway for, 0 if
+	// it is not throttled.
+	Gate time.Duration
+	// Breaker is the state for everyone; what one client alone has met stays with
+	// its gateway. BreakerFor is what is left of the time open.
 	Breaker    breaker.State
 	BreakerFor time.Duration
 	InFlight   int
 	FirstByte  time.Duration // average, 0 if unknown
-	// SuccessAge is how long ago an attempt last succeeded, if HasSuccess.
-	SuccessAge time.Duration
-	HasSuccess bool
+	SuccessAge time.Duration // since an attempt last succeeded, 0 if none has of late
+	// Age is how long ago all this was seen, by the clock of who received it. The
+	// times above are already those of now.
+	Age time.Duration
 }
 
-// idle reports whether there is nothing to tell.
-func (o Observation) idle() bool {
-	return o.Gate == 0 && o.Breaker == breaker.Closed && o.InFlight == 0 && o.FirstByte == 0 && !o.HasSuccess
+// After returns what a report that held a while ago means now.
+func (r Report) After(since time.Duration) Report {
+	r.Age += since
+	r.Gate = max(r.Gate-since, 0)
+	r.BreakerFor = max(r.BreakerFor-since, 0)
+	if r.SuccessAge > 0 {
+		r.SuccessAge += since
+	}
+	return r
 }
 
-// Export returns this gateway's own observations, of the targets of which there
+// Compare orders reports by their keys.
+func (r Report) Compare(other Report) int { return compareKeys(r.Key, other.Key) }
+
+// Idle reports whether there is nothing to tell.
+func (r Report) Idle() bool {
+	return r.Gate == 0 && r.Breaker == breaker.Closed && r.BreakerFor == 0 && r.InFlight == 0 && r.FirstByte == 0 && r.SuccessAge == 0
+}
+
+// Export returns what this gateway has to report, of the targets of which there
 // is anything to tell, in the order of their keys. Nothing learned from others
-// is among them: gossip must not hear its own echo.
-func (r *Registry) Export(now time.Time) []Observation {
-	if r.Quiet(ForGossip) && !r.told.Load() {
+// is among them: what peers report would come back to them as if it were new.
+func (r *Registry) Export(now time.Time) []Report {
+	if r.Quiet(ForGossip) && !r.exported.Load() {
 		return nil // what there was to tell is over, and time alone adds nothing
 	}
-	var all []Observation
+	var all []Report
 	at := r.since(now)
 	for _, st := range r.view.Load().states {
 		if st.untouched() {
 			continue
 		}
-		if o := st.observation(now, at); !o.idle() {
+		if o := st.report(now, at); !o.Idle() {
 			all = append(all, o)
 		}
 	}
-	r.told.Store(len(all) > 0)
-	slices.SortFunc(all, func(a, b Observation) int { return compareKeys(a.Key, b.Key) })
+	r.exported.Store(len(all) > 0)
+	slices.SortFunc(all, Report.Compare)
 	return all
 }
 
-func (st *state) observation(now time.Time, at int64) Observation {
-	o := Observation{Key: st.key, InFlight: int(st.inFlight.Load()), FirstByte: st.firstByte(at)}
+func (st *state) report(now time.Time, at int64) Report {
+	o := Report{Key: st.key, InFlight: int(st.inFlight.Load()), FirstByte: st.firstByte(at)}
 	if last := st.succeeded.Load(); last != never && at-last < int64(successFor) {
-		o.HasSuccess, o.SuccessAge = true, max(0, time.Duration(at-last))
+		o.SuccessAge = max(1, time.Duration(at-last))
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	o.Gate, o.GateAge = st.gate.Own(now)
+	o.Gate = st.gate.Own(now)
 	var until time.Time
 	if o.Breaker, until = st.health.State(now); o.Breaker == breaker.Open {
 		o.BreakerFor = until.Sub(now)
@@ -83,15 +99,7 @@ func compareKeys(a, b policy.Key) int {
 	return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Deployment, b.Deployment))
 }
 
-// A RemoteObservation is what a peer of the stamp has seen of one target. The
-// ages and waits in it must already be those of now: less, or more, by the time
-// since it was received.
-type RemoteObservation struct {
-	Peer string
-	Observation
-}
-
-// peers is what the gateways of the stamp say of one target, and other stamps.
+// peers is what the gateways of the stamp report of one target, and other stamps.
 type peers struct {
 	inFlight  atomic.Int32
 	until     atomic.Int64 // until when inFlight and open count
@@ -99,24 +107,24 @@ type peers struct {
 	gated     atomic.Int32 // peers that were refused
 	succeeded atomic.Int64 // the last success at a peer whose breaker is closed
 	testUntil atomic.Int64 // when the last of the peers' breakers lets a test through
-	hintUntil atomic.Int64 // until when another stamp's word counts that it fails
+	hintUntil atomic.Int64 // until when another stamp's report counts that it fails
 }
 
-// ApplyRemote replaces what peers have said by all that they say now. A peer's
+// ApplyRemote replaces what peers have reported by all that they report now. A peer's
 // gate gates here at once, until a test of our own, 10 s later, shows better. A
 // peer's breaker makes the target doubted: taken when no other is left, and not
 // where an own attempt has succeeded within 10 s. Both together cover at most half
 // of a route's targets. Nothing here opens, closes or ungates what own evidence
 // holds.
-func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
+func (r *Registry) ApplyRemote(now time.Time, all []Report) {
 	type sum struct {
 		inFlight, open int
 		succeeded      int64
 		testUntil      int64
-		gates          []Observation
+		gates          []Report
 	}
-	if spoke := r.heard.Swap(len(all) > 0); !spoke && len(all) == 0 && !r.doubts.Load() {
-		return // nobody has anything to say, and nobody had
+	if before := r.received.Swap(len(all) > 0); !before && len(all) == 0 && !r.doubts.Load() {
+		return // nobody has anything to report, and nobody had
 	}
 	defer r.stir()
 	at := r.since(now)
@@ -133,12 +141,12 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 			s.testUntil = max(s.testUntil, at+int64(min(o.BreakerFor, probeDelay)))
 		} else if o.Breaker != breaker.Closed {
 			// Half-open: its open time is over, and it has had no call to test with. An idle
-			// peer says so for minutes, and knows no more than we do.
-		} else if o.HasSuccess && o.SuccessAge >= 0 {
+			// peer reports that for minutes, and knows no more than we do.
+		} else if o.SuccessAge > 0 {
 			s.succeeded = max(s.succeeded, at-int64(o.SuccessAge))
 		}
 		if o.Gate > 0 {
-			s.gates = append(s.gates, o.Observation)
+			s.gates = append(s.gates, o)
 		}
 	}
 	v := r.view.Load()
@@ -154,7 +162,7 @@ func (r *Registry) ApplyRemote(now time.Time, all []RemoteObservation) {
 		st.peers.testUntil.Store(s.testUntil)
 		st.peers.until.Store(at + int64(remoteFor))
 		for _, g := range s.gates {
-			r.holdGate(now, st, g.Gate, g.GateAge)
+			r.holdGate(now, st, g.Gate, g.Age)
 		}
 	}
 	r.doubt(v, at)
@@ -176,17 +184,10 @@ func (r *Registry) holdGate(now time.Time, st *state, remaining, age time.Durati
 	r.changed(st, before, after)
 }
 
-// A Hint is another stamp's word on a target of its own region.
-type Hint struct {
-	Key      policy.Key
-	Gate     time.Duration // what is left, 0 if open
-	Breaker  breaker.State
-	ValidFor time.Duration // no longer than this, whatever the gate says
-}
-
-// ApplyHint takes in what other stamps say of their own regions' targets. It can
-// only add caution, as ApplyRemote does, and it expires.
-func (r *Registry) ApplyHint(now time.Time, hints []Hint) {
+// ApplyHint takes in what other stamps report of their own regions' targets. It
+// can only add caution, as ApplyRemote does, and it counts no longer than
+// validFor, whatever the reports claim.
+func (r *Registry) ApplyHint(now time.Time, hints []Report, validFor time.Duration) {
 	if len(hints) == 0 && !r.doubts.Load() {
 		return
 	}
@@ -195,14 +196,14 @@ func (r *Registry) ApplyHint(now time.Time, hints []Hint) {
 	v := r.view.Load()
 	for _, h := range hints {
 		st := v.states[h.Key]
-		if st == nil || h.ValidFor <= 0 {
+		if st == nil {
 			continue
 		}
 		if h.Gate > 0 {
-			r.holdGate(now, st, min(h.Gate, h.ValidFor), 0)
+			r.holdGate(now, st, min(h.Gate, validFor), 0)
 		}
 		if h.Breaker != breaker.Closed {
-			st.peers.hintUntil.Store(at + int64(h.ValidFor))
+			st.peers.hintUntil.Store(at + int64(validFor))
 		} else {
 			st.peers.hintUntil.Store(never)
 		}
@@ -219,7 +220,7 @@ func (r *Registry) doubt(v *view, at int64) {
 	r.doubts.Store(doubts)
 }
 
-// A suspicion is what others say of a target, as far as it adds to what is known
+// A suspicion is what others report of a target, as far as it adds to what is known
 // here.
 type suspicion struct {
 	st             *state
@@ -229,8 +230,8 @@ type suspicion struct {
 }
 
 // doubt keeps back at most half of the route's targets (of one: that one), those
-// first of which most peers say that they fail or are throttled. What is kept back
-// is still tested, and a target that is said to fail is taken when no other is
+// first of which most peers report that they fail or are throttled. What is kept back
+// is still tested, and a target that is reported to fail is taken when no other is
 // left, so that no evidence from outside ends the service. It reports whether there
 // is any.
 func (p *plan) doubt(at int64) bool {
@@ -270,7 +271,7 @@ func (p *plan) doubt(at int64) bool {
 	return true
 }
 
-// suspicion returns what others say of the target.
+// suspicion returns what others report of the target.
 func (st *state) suspicion(at int64) suspicion {
 	s := suspicion{st: st, failing: never, gated: never}
 	if !st.fresh(at) {

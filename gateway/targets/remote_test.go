@@ -10,12 +10,12 @@ import (
 
 func (w *world) key(tier, i int) policy.Key { return w.tiers[tier].Targets[i].Key }
 
-// says is one peer's word on targets of the first tier.
-func (w *world) says(peer string, o Observation, indexes ...int) []RemoteObservation {
-	var all []RemoteObservation
+// reports is one peer's report of targets of the first tier.
+func (w *world) reports(o Report, indexes ...int) []Report {
+	var all []Report
 	for _, i := range indexes {
 		o.Key = w.key(0, i)
-		all = append(all, RemoteObservation{Peer: peer, Observation: o})
+		all = append(all, o)
 	}
 	return all
 }
@@ -31,7 +31,7 @@ func (w *world) count(calls int) map[string]int {
 
 func TestPeersGateGatesHereAtOnce(t *testing.T) {
 	w := newWorld(t, 2)
-	w.reg.ApplyRemote(w.now, w.says("p", Observation{Gate: 20 * time.Second, GateAge: time.Second}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{Gate: 20 * time.Second, Age: time.Second}, 0))
 	if n := w.count(50); n["t0-0"] != 0 {
 		t.Errorf("%d requests to a target that a peer found throttled", n["t0-0"])
 	}
@@ -51,12 +51,12 @@ const maxJitterOfGate = time.Second
 // nothing, and one that is served ends a lie.
 func TestPeersGateIsTestedNowAndThen(t *testing.T) {
 	w := newWorld(t, 2)
-	say := func() {
-		w.reg.ApplyRemote(w.now, w.says("p", Observation{Gate: time.Hour, GateAge: time.Second}, 0))
+	report := func() {
+		w.reg.ApplyRemote(w.now, w.reports(Report{Gate: time.Hour, Age: time.Second}, 0))
 	}
-	say()
+	report()
 	w.sleep(claimTest)
-	say()
+	report()
 	var test *Ticket
 	for range 50 {
 		ticket := w.next(w.begin("a"))
@@ -86,11 +86,11 @@ func TestOnePeerCannotMoveTheTraffic(t *testing.T) {
 		w := newWorld(t, own, 2).passive(1)
 		counts := [2]int{}
 		for second := range 600 {
-			var all []RemoteObservation
+			var all []Report
 			for _, tg := range w.tiers[0].Targets {
-				all = append(all, RemoteObservation{Peer: "liar", Observation: Observation{
+				all = append(all, Report{
 					Key: tg.Key, Gate: 24 * time.Hour, Breaker: breaker.Open, BreakerFor: time.Hour, InFlight: 1 << 20,
-				}})
+				})
 			}
 			if second >= 10 { // ten sound seconds before
 				w.reg.ApplyRemote(w.now, all)
@@ -114,24 +114,24 @@ func TestOnePeerCannotMoveTheTraffic(t *testing.T) {
 func TestPeersInFlightCountsAsLoad(t *testing.T) {
 	w := newWorld(t, 2)
 	w.reg.ApplyRemote(w.now, append(
-		w.says("p", Observation{InFlight: 30}, 0), w.says("q", Observation{InFlight: 20}, 0)...))
+		w.reports(Report{InFlight: 30}, 0), w.reports(Report{InFlight: 20}, 0)...))
 	if n := w.count(8); n["t0-0"] != 0 {
 		t.Errorf("%d of 8 requests to the target with 50 in flight at peers", n["t0-0"])
 	}
 	// But the weights rule the split: a peer that invents load moves nothing.
 	if n := w.count(1000); n["t0-0"] < 480 {
-		t.Errorf("%d of 1000 requests to the target that peers say is loaded", n["t0-0"])
+		t.Errorf("%d of 1000 requests to the target that peers report as loaded", n["t0-0"])
 	}
 }
 
 func TestPeersCanHoldBackHalfOfTheTargetsAtMost(t *testing.T) {
 	w := newWorld(t, 6)
-	all := w.says("evil", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0, 1, 2, 3, 4, 5)
-	all = append(all, w.says("q", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 5)...)
+	all := w.reports(Report{Breaker: breaker.Open, BreakerFor: time.Minute}, 0, 1, 2, 3, 4, 5)
+	all = append(all, w.reports(Report{Breaker: breaker.Open, BreakerFor: time.Minute}, 5)...)
 	w.reg.ApplyRemote(w.now, all)
 	n := w.count(300)
 	if len(n) != 3 || n["t0-5"] != 0 {
-		t.Errorf("served by %v: want three, and not the one of which two peers say that it fails", n)
+		t.Errorf("served by %v: want three, and not the one of which two peers report that it fails", n)
 	}
 	w.sleep(remoteFor)
 	if n := w.count(300); len(n) != 6 {
@@ -143,7 +143,7 @@ func TestOwnSuccessOutweighsPeers(t *testing.T) {
 	w := newWorld(t, 2)
 	w.state(0, 0).succeeded.Store(w.reg.since(w.now))
 	w.sleep(time.Second)
-	w.reg.ApplyRemote(w.now, w.says("evil", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
 	if n := w.count(50); n["t0-0"] == 0 {
 		t.Error("held back in spite of our own success")
 	}
@@ -152,7 +152,7 @@ func TestOwnSuccessOutweighsPeers(t *testing.T) {
 // Nothing else is left: then a doubted target serves, and none is refused.
 func TestPeersCannotEndTheService(t *testing.T) {
 	w := newWorld(t, 1)
-	w.reg.ApplyRemote(w.now, w.says("evil", Observation{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{Breaker: breaker.Open, BreakerFor: time.Minute}, 0))
 	var held []*Ticket
 	for range 50 { // at once: it is not a matter of probes
 		held = append(held, w.next(w.begin("a")))
@@ -161,7 +161,7 @@ func TestPeersCannotEndTheService(t *testing.T) {
 		ticket.Observe(w.now, worked)
 	}
 	w.eject(0, 0)
-	w.reg.ApplyRemote(w.now, w.says("nice", Observation{HasSuccess: true}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{SuccessAge: 1}, 0))
 	if s := w.reg.Status(w.now)[0]; s.Breaker != breaker.Open {
 		t.Error("a peer's success closed our breaker")
 	}
@@ -195,11 +195,11 @@ func TestProbeNeedNotWaitOnceThePeerSucceeded(t *testing.T) {
 	w.reg.SetProbeOwner(func(policy.Key) bool { return false })
 	w.eject(0, 0)
 	w.now = w.reg.base.Add(time.Duration(w.state(0, 0).outUntil.Load()))
-	w.reg.ApplyRemote(w.now, w.says("owner", Observation{HasSuccess: true, SuccessAge: time.Hour}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{SuccessAge: time.Hour}, 0))
 	if w.call("a", worked).Backend != "t1-0" {
 		t.Fatal("a success from before it was ejected counts")
 	}
-	w.reg.ApplyRemote(w.now, w.says("owner", Observation{HasSuccess: true, SuccessAge: time.Second}, 0))
+	w.reg.ApplyRemote(w.now, w.reports(Report{SuccessAge: time.Second}, 0))
 	if ticket := w.next(w.begin("a")); !ticket.Probe || ticket.Target.Backend != "t0-0" {
 		t.Error("no probe of our own after the owner's succeeded")
 	}
@@ -208,10 +208,10 @@ func TestProbeNeedNotWaitOnceThePeerSucceeded(t *testing.T) {
 func TestHintsAddCautionAndExpire(t *testing.T) {
 	w := newWorld(t, 1, 2).passive(1)
 	w.gate(0, 0, time.Hour)
-	w.reg.ApplyHint(w.now, []Hint{
-		{Key: w.key(1, 0), Gate: time.Hour, ValidFor: 6 * time.Second},
-		{Key: policy.Key{Origin: "https://unknown.example"}, Gate: time.Hour, ValidFor: time.Minute},
-	})
+	w.reg.ApplyHint(w.now, []Report{
+		{Key: w.key(1, 0), Gate: time.Hour},
+		{Key: policy.Key{Origin: "https://unknown.example"}, Gate: time.Hour},
+	}, 6*time.Second)
 	if n := w.count(50); n["t1-0"] != 0 {
 		t.Error("the hinted gate is ignored")
 	}
@@ -221,7 +221,7 @@ func TestHintsAddCautionAndExpire(t *testing.T) {
 	}
 	w.state(1, 1).succeeded.Store(never)
 	w.sleep(freshFor)
-	w.reg.ApplyHint(w.now, []Hint{{Key: w.key(1, 1), Breaker: breaker.Open, ValidFor: 6 * time.Second}})
+	w.reg.ApplyHint(w.now, []Report{{Key: w.key(1, 1), Breaker: breaker.Open}}, 6*time.Second)
 	if n := w.count(50); n["t1-1"] != 0 {
 		t.Error("the hinted breaker is ignored")
 	}
@@ -245,18 +245,18 @@ func TestExportHoldsOnlyWhatThisGatewaySaw(t *testing.T) {
 	if len(all) != 3 {
 		t.Fatalf("got %+v", all)
 	}
-	if o := all[0]; o.Gate != 28*time.Second || o.GateAge != 2*time.Second {
+	if o := all[0]; o.Gate != 28*time.Second || o.Age != 0 {
 		t.Errorf("gate: %+v", o)
 	}
 	if o := all[1]; o.Breaker != breaker.Open || o.BreakerFor <= 0 {
 		t.Errorf("breaker: %+v", o)
 	}
-	if o := all[2]; o.Key != ticket.Target.Key || o.InFlight != 1 || o.FirstByte != time.Second || o.HasSuccess {
+	if o := all[2]; o.Key != ticket.Target.Key || o.InFlight != 1 || o.FirstByte != time.Second || o.SuccessAge != 0 {
 		t.Errorf("in flight: %+v", o)
 	}
 	ticket.Observe(w.now, worked)
 	w.sleep(time.Second)
-	if o := w.reg.Export(w.now)[2]; !o.HasSuccess || o.SuccessAge != time.Second || o.InFlight != 0 {
+	if o := w.reg.Export(w.now)[2]; o.SuccessAge != time.Second || o.InFlight != 0 {
 		t.Errorf("after the success: %+v", o)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/geo"
 )
@@ -22,8 +21,8 @@ const (
 	everyone = ForHealth | ForGossip | ForDigest
 )
 
-// stir says that something may have got worse. It is called after the change, by
-// requests too: nearly always somebody else has said so already, and it only reads.
+// stir notes that something may have got worse. It is called after the change, by
+// requests too: nearly always somebody else has noted it already, and it only reads.
 func (r *Registry) stir() {
 	if r.stirred.Load() != uint32(everyone) {
 		r.stirred.Store(uint32(everyone))
@@ -34,24 +33,17 @@ func (r *Registry) stir() {
 // look after he has asked, not before.
 func (r *Registry) Quiet(w Watcher) bool { return r.stirred.And(^uint32(w))&uint32(w) == 0 }
 
-// untouched reports whether no request of ours and no word of others ever reached
+// untouched reports whether no request of ours and no report of others ever reached
 // the target. It takes no lock.
 func (st *state) untouched() bool {
 	return st.heard.Load() == never && st.succeeded.Load() == never && st.inFlight.Load() == 0 && st.gatedUntil.Load() == never &&
 		st.outUntil.Load() == never && !st.held.Load() && !st.unproven.Load()
 }
 
-// Cautions is what a stamp says of its region's targets.
+// Cautions is what a stamp reports of its region's targets.
 type Cautions struct {
 	InFlight int
-	Targets  []Caution // in the order of their keys
-}
-
-// A Caution is a target that is throttled or fails.
-type Caution struct {
-	Key   policy.Key
-	Gate  time.Duration // 0: open
-	Fails bool
+	Targets  []Report // those that are throttled or fail, in the order of their keys
 }
 
 // Cautions returns what this gateway and its peers know of a region's targets that
@@ -68,18 +60,22 @@ func (r *Registry) Cautions(now time.Time, region geo.RegionID) *Cautions {
 		}
 		s := st.status(now, at)
 		out.InFlight += s.InFlight + s.PeerInFlight
-		if fails := s.Breaker != breaker.Closed || s.PeersOpen > 0; fails || s.Gate > 0 {
-			out.Targets = append(out.Targets, Caution{Key: s.Key, Gate: time.Duration(s.Gate), Fails: fails})
+		o := Report{Key: s.Key, Gate: time.Duration(s.Gate)}
+		if s.Breaker != breaker.Closed || s.PeersOpen > 0 {
+			o.Breaker = breaker.Open
+		}
+		if !o.Idle() {
+			out.Targets = append(out.Targets, o)
 		}
 	}
-	slices.SortFunc(out.Targets, func(a, b Caution) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(out.Targets, Report.Compare)
 	if out.InFlight == 0 && len(out.Targets) == 0 {
 		r.cautions.Store(out)
 	}
 	return out
 }
 
-// peersSilent reports whether no peer has anything to say of the target.
+// peersSilent reports whether no peer has anything to report of the target.
 func (st *state) peersSilent(at int64) bool {
 	return at >= st.peers.until.Load() || st.peers.inFlight.Load() == 0 && st.peers.open.Load() == 0
 }

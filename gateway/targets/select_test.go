@@ -576,10 +576,10 @@ func TestAHundredGoroutines(t *testing.T) {
 				now := w.now.Add(time.Duration(i) * 100 * time.Millisecond)
 				switch g {
 				case 0:
-					w.reg.ApplyRemote(now, []RemoteObservation{{Peer: "p", Observation: Observation{
+					w.reg.ApplyRemote(now, []Report{{
 						Key: w.tiers[0].Targets[0].Key, Gate: time.Millisecond, InFlight: 3, Breaker: 1,
-					}}})
-					w.reg.ApplyHint(now, []Hint{{Key: w.tiers[2].Targets[0].Key, Breaker: 1, ValidFor: time.Second}})
+					}})
+					w.reg.ApplyHint(now, []Report{{Key: w.tiers[2].Targets[0].Key, Breaker: 1}}, time.Second)
 				case 1:
 					w.reg.Export(now)
 					w.reg.Status(now)

@@ -9,7 +9,7 @@
 //
 // The machines are packages of their own: throttle (gates), breaker, budget and
 // pick. What others have learned, of the same stamp or of other stamps, comes in
-// by ApplyRemote and ApplyHint, and can only add caution.
+// as Reports by ApplyRemote and ApplyHint, and can only add caution.
 package targets
 
 import (

@@ -64,14 +64,9 @@ func (g *Gate) OwnOpensAt() time.Time {
 	return g.own
 }
 
-// Own returns what is left of the wait by refusals seen here, and how old the
-// last of them is: both durations, so that peers need not share a clock.
-func (g *Gate) Own(now time.Time) (remaining, age time.Duration) {
-	if remaining = g.own.Sub(now); remaining <= 0 {
-		return 0, 0
-	}
-	return remaining, max(0, now.Sub(g.ownSet))
-}
+// Own returns what is left of the wait by refusals seen here: a duration, so that
+// peers need not share a clock.
+func (g *Gate) Own(now time.Time) time.Duration { return max(0, g.own.Sub(now)) }
 
 // Refuse records a refusal. draw is uniform in [0, 1) and spreads the reopening
 // over a tenth of the wait, at most a second; it is used when the gate closes,

@@ -47,6 +47,7 @@ func mayImport() map[string][]string {
 		"geo":                 {"geo"},
 		"controlplane/policy": {"geo", "stamp/strictyaml"},
 		"stamp":               {"geo", "stamp"},
+		"stamp/wire":          {},
 		"controlplane":        {"geo", "stamp", "controlplane"},
 		"gateway": {
 			"geo", "stamp", "gateway",
@@ -137,6 +138,7 @@ func keepers() []keeper {
 		{"go.etcd.io/etcd/server", under("controlplane/embedded"), "controlplane/embedded"},
 		{"go.etcd.io/etcd/client", under("controlplane/store", "controlplane/embedded"), "controlplane/store and embedded"},
 		{"github.com/hashicorp/memberlist", under("stamp/membership"), "stamp/membership"},
+		{"google.golang.org/protobuf", under("stamp/wire"), "stamp/wire"},
 		{"go.uber.org/zap", under("stamp/telemetry"), "stamp/telemetry"},
 	}
 }

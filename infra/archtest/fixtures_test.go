@@ -65,13 +65,14 @@ func TestDirectionBites(t *testing.T) {
 
 func TestLibrariesBite(t *testing.T) {
 	for lib, tc := range map[string]struct{ good, bad []string }{
-		"github.com/gin-gonic/gin":                {[]string{"controlplane/api", "controlplane/dashboard"}, []string{"gateway", "gateway/api", "loadtest/azuresim"}},
-		"github.com/gin-gonic/gin/binding":        {[]string{"controlplane/api"}, []string{"gateway/proxy"}},
-		"go.etcd.io/etcd/client/v3":               {[]string{"controlplane/store", "controlplane/store/storetest", "controlplane/embedded"}, []string{"gateway", "gateway/follow", "stamp/membership"}},
-		"go.etcd.io/etcd/server/v3/embed":         {[]string{"controlplane/embedded"}, []string{"controlplane/store", "cmd/controlplane"}},
-		"github.com/hashicorp/memberlist":         {[]string{"stamp/membership", "stamp/membership/membertest"}, []string{"gateway", "stamp/telemetry"}},
-		"go.uber.org/zap/zapcore":                 {[]string{"stamp/telemetry"}, []string{"controlplane/store"}},
-		"github.com/gin-gonic/gin-contrib-no-gin": {[]string{"gateway/api"}, nil},
+		"github.com/gin-gonic/gin":                      {[]string{"controlplane/api", "controlplane/dashboard"}, []string{"gateway", "gateway/serve", "loadtest/azuresim"}},
+		"github.com/gin-gonic/gin/binding":              {[]string{"controlplane/api"}, []string{"gateway/serve"}},
+		"go.etcd.io/etcd/client/v3":                     {[]string{"controlplane/store", "controlplane/store/storetest", "controlplane/embedded"}, []string{"gateway", "gateway/follow", "stamp/membership"}},
+		"go.etcd.io/etcd/server/v3/embed":               {[]string{"controlplane/embedded"}, []string{"controlplane/store", "cmd/controlplane"}},
+		"github.com/hashicorp/memberlist":               {[]string{"stamp/membership", "stamp/membership/membertest"}, []string{"gateway", "stamp/telemetry"}},
+		"google.golang.org/protobuf/encoding/protowire": {[]string{"stamp/wire"}, []string{"stamp/membership", "gateway/stampview"}},
+		"go.uber.org/zap/zapcore":                       {[]string{"stamp/telemetry"}, []string{"controlplane/store"}},
+		"github.com/gin-gonic/gin-contrib-no-gin":       {[]string{"gateway/serve"}, nil},
 	} {
 		for _, p := range tc.good {
 			bites(t, p+" with "+lib, archtest.CheckLibraries(pkg(p, lib)))

@@ -9,6 +9,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
+	"github.com/stampgate/stampgate/gateway/stampview"
+	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/infra/e2e"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 	"github.com/stampgate/stampgate/stamp/membership"
@@ -20,16 +24,16 @@ func TestP3GossipOffOrPoisoned(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		gossip bool
-		lie    func(membership.TargetReport) membership.TargetReport // nil: nobody lies
+		lie    func(targets.Report) targets.Report // nil: nobody lies
 	}{
 		{"gossip off", false, nil},
 		{"gossip on", true, nil},
-		{"a member says that every breaker is open", true, func(r membership.TargetReport) membership.TargetReport {
-			r.Breaker, r.BreakerRemaining, r.InFlight = membership.BreakerOpen, time.Hour, 1<<30
+		{"a member says that every breaker is open", true, func(r targets.Report) targets.Report {
+			r.Breaker, r.BreakerFor, r.InFlight = breaker.Open, time.Hour, 1<<30
 			return r
 		}},
-		{"a member says that every target is throttled", true, func(r membership.TargetReport) membership.TargetReport {
-			r.GateRemaining = time.Hour
+		{"a member says that every target is throttled", true, func(r targets.Report) targets.Report {
+			r.Gate = time.Hour
 			return r
 		}},
 	} {
@@ -52,22 +56,23 @@ func TestP3GossipOffOrPoisoned(t *testing.T) {
 }
 
 // startLiar joins the stamp as a member that has all that membership asks for,
-// and tells lies of every target as fast as it can.
-func startLiar(t *testing.T, s *e2e.Stack, lie func(membership.TargetReport) membership.TargetReport) {
+// and lies of every target as fast as it can.
+func startLiar(t *testing.T, s *e2e.Stack, lie func(targets.Report) targets.Report) {
 	t.Helper()
 	m, err := membership.New(membership.Config{
 		Boundary: "eu", Region: "swedencentral", Name: "liar", Listen: "127.0.0.1:0",
-		Join: []string{s.Gateways[0].Gossip}, Logger: zerolog.Nop(),
+		Join: []string{s.Gateways[0].Gossip}, Logger: zerolog.Nop(), Channels: []membership.ChannelVersions{stampview.Channel()},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var report membership.Report
+	var report stampview.Report
 	for _, name := range []string{"swedencentral-ptu", "swedencentral-std"} {
 		for _, deployment := range []string{"gpt-4o", "embed"} {
-			report.Targets = append(report.Targets, lie(membership.TargetReport{Origin: s.Sim.Instance(name).URL(), Deployment: deployment}))
+			report.Targets = append(report.Targets, lie(targets.Report{Key: policy.Key{Origin: s.Sim.Instance(name).URL(), Deployment: deployment}}))
 		}
 	}
+	channel := m.Channel(stampview.Channel().Name)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
@@ -85,12 +90,12 @@ func startLiar(t *testing.T, s *e2e.Stack, lie func(membership.TargetReport) mem
 				return
 			case <-tick.C:
 				r := report
-				r.Health = fmt.Sprint(n % 2) // a verdict: it goes out at once
-				m.Publish(r)
+				r.Health = fmt.Sprint(n % 2)
+				channel.Broadcast(channel.Version(), r.Encode(), membership.Urgent)
 			}
 		}
 	})
 	for _, g := range s.Gateways {
-		s.Await(g.Name+" hears the liar", func() bool { return s.Status(g).Gossip.Reports >= 2 })
+		s.Await(g.Name+" receives the liar's reports", func() bool { return s.Status(g).Gossip.Reports >= 2 })
 	}
 }

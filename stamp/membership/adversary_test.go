@@ -2,78 +2,43 @@ package membership_test
 
 import (
 	"crypto/rand"
-	"log"
 	"maps"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/memberlist"
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/stamp/membership"
 	"github.com/stampgate/stampgate/stamp/membership/membertest"
 )
 
-// An adversary is a member that has the cluster's key and says what it likes.
+// An adversary is a member that has the cluster's key and sends what it likes.
 type adversary struct {
+	*membertest.Puppet
 	forger membership.Forger
-	list   *memberlist.Memberlist
-	mu     sync.Mutex
-	state  []byte
-}
-
-func (a *adversary) NodeMeta(int) []byte             { return a.forger.Meta() }
-func (a *adversary) NotifyMsg([]byte)                {}
-func (a *adversary) GetBroadcasts(int, int) [][]byte { return nil }
-func (a *adversary) MergeRemoteState([]byte, bool)   {}
-func (a *adversary) LocalState(bool) []byte {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.state
-}
-
-func (a *adversary) setState(b []byte) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.state = b
 }
 
 func newAdversary(t *testing.T, net *membertest.Network, name string, secret []byte, label string) *adversary {
 	t.Helper()
-	a := &adversary{forger: membership.NewForger(membertest.Config(66))}
-	conf := memberlist.DefaultLANConfig()
-	conf.Name = name
+	f := membership.NewForger(membertest.Config(66))
 	if name == "" {
-		conf.Name = a.forger.Name()
+		name = f.Name()
 	}
-	conf.Label, conf.SecretKey, conf.Transport, conf.Delegate = label, secret, net.Next(), a
-	conf.Logger = log.New(t.Output(), "adversary ", 0)
-	conf.EnableCompression = true
-	list, err := memberlist.Create(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = list.Shutdown() })
-	a.list = list
-	return a
+	return &adversary{membertest.StartPuppet(t, net.Next(), name, label, secret, f.Meta()), f}
 }
 
-func (a *adversary) join(t *testing.T, at netip.AddrPort) {
-	t.Helper()
-	_, _ = a.list.Join([]string{at.String()})
+func (a *adversary) join(at netip.AddrPort) {
+	a.Join(at)
 	time.Sleep(2 * time.Second)
 }
 
 // send reaches one gateway by stream.
 func (a *adversary) send(t *testing.T, to *membertest.Gateway, b []byte) {
 	t.Helper()
-	addr := to.Net.Addr()
-	n := &memberlist.Node{Name: to.Self().Name, Addr: addr.Addr().AsSlice(), Port: addr.Port()}
-	if err := a.list.SendReliable(n, b); err != nil {
+	if err := a.Send(to, b); err != nil {
 		t.Logf("send: %v", err)
 	}
 	time.Sleep(100 * time.Millisecond)
@@ -81,8 +46,8 @@ func (a *adversary) send(t *testing.T, to *membertest.Gateway, b []byte) {
 
 // A member with the key, the label and a name of its own can add its own
 // reports. All else that it tries is dropped and counted, and changes nothing
-// of what the others said.
-func TestAMemberCannotSpeakForAnother(t *testing.T) {
+// of what the others sent.
+func TestAMemberCannotSendForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := membertest.NewNetwork(t, 23)
 		path := t.TempDir() + "/keys"
@@ -90,24 +55,21 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 		write(t, path, line)
 		stamp := membertest.StartStamp(t, net, 3, func(_ int, c *membership.Config) { c.KeyFile = path })
 		whole(t, stamp)
-		stamp[1].Publish(gated(time.Hour))
+		stamp[1].Broadcast(gated(time.Hour))
 		time.Sleep(time.Second)
-		old := membership.OwnMessage(stamp[1].Membership)
-		stamp[1].Publish(gated(2 * time.Hour))
+		old := membership.OwnMessage(stamp[1].Membership, membertest.Channel)
+		stamp[1].Broadcast(gated(2 * time.Hour))
 		time.Sleep(6 * time.Second)
 		bad := newAdversary(t, net, "", secret, stamp[0].Label())
-		bad.join(t, stamp[0].Net.Addr())
+		bad.join(stamp[0].Net.Addr())
 		if len(stamp[0].Members()) != 4 {
 			t.Fatalf("%d members, want the adversary among 4", len(stamp[0].Members()))
 		}
-		self, victim := stamp[0].Self(), stamp[1].Self()
-		named := func(m membership.Member, seq uint64) membership.Report {
-			r := gated(3 * time.Hour)
-			r.Node, r.Boot, r.Seq = m.Gateway, m.Boot, seq
-			return r
+		self, victim := stamp[0].Self().Name, stamp[1].Self().Name
+		named := func(member string, seq uint64) membership.Claim {
+			return membership.Claim{Member: member, Channel: membertest.Channel, Version: 1, Seq: seq, Payload: gated(3 * time.Hour)}
 		}
 		ghost := membership.NewForger(membertest.Config(77))
-		ghostMember := membership.Member{Gateway: "gw-77", Boot: strings.TrimPrefix(ghost.Name(), "gw-77-")}
 		forged := bad.forger.Message(named(victim, 1<<40))
 		for _, c := range []struct {
 			what   string
@@ -115,15 +77,15 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 			reason string
 		}{
 			{"garbage", func() { bad.send(t, stamp[0], []byte("garbage")) }, "malformed"},
-			{"an empty report", func() { bad.send(t, stamp[0], []byte{1}) }, "malformed"},
+			{"an empty message", func() { bad.send(t, stamp[0], []byte{1}) }, "malformed"},
 			{"a megabyte", func() { bad.send(t, stamp[0], append([]byte{1}, make([]byte, 1<<20)...)) }, "oversize"},
 			{"another's name", func() { bad.send(t, stamp[0], forged) }, "forged"},
 			{"our own name", func() { bad.send(t, stamp[0], bad.forger.Message(named(self, 1<<40))) }, "own_name"},
-			{"a name of nobody", func() { bad.send(t, stamp[0], ghost.Message(named(ghostMember, 1))) }, "unknown_member"},
-			{"an exchange of 5 MB", func() { bad.exchange(t, stamp[0], make([]byte, 5<<20)) }, "oversize"},
-			{"an exchange of garbage", func() { bad.exchange(t, stamp[0], []byte("garbage")) }, "malformed"},
-			{"an exchange of another cluster", func() { bad.exchange(t, stamp[0], bad.forger.State("gw/us/eastus2", forged)) }, "foreign"},
-			{"a forged report in an exchange", func() { bad.exchange(t, stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
+			{"a name of nobody", func() { bad.send(t, stamp[0], ghost.Message(named(ghost.Name(), 1))) }, "unknown_member"},
+			{"an exchange of 5 MB", func() { bad.exchange(stamp[0], make([]byte, 5<<20)) }, "oversize"},
+			{"an exchange of garbage", func() { bad.exchange(stamp[0], []byte("garbage")) }, "malformed"},
+			{"an exchange of another cluster", func() { bad.exchange(stamp[0], bad.forger.State("gw/us/eastus2", forged)) }, "foreign"},
+			{"a forged message in an exchange", func() { bad.exchange(stamp[0], bad.forger.State(stamp[0].Label(), forged)) }, "forged"},
 		} {
 			before := stamp[0].Status().Dropped[c.reason]
 			c.attack()
@@ -132,17 +94,23 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 			}
 		}
 		bad.send(t, stamp[0], old) // a replay is merely old
-		if p, ok := hears(stamp[0], stamp[1], 2*time.Hour); !ok {
-			t.Errorf("the victim's report is no longer the one that it made: %+v", p)
+		if !stamp[0].Has(stamp[1], gated(2*time.Hour)) {
+			t.Error("the victim's message is no longer the one that it made")
 		}
-		if n := len(stamp[0].View().Peers); n != 1 {
-			t.Errorf("%d reports held, want 1", n)
+		if n := len(received(stamp[0])); n != 1 {
+			t.Errorf("%d messages held, want 1", n)
 		}
-		// What it says of itself is heard: it may have seen something.
-		mine := named(membership.Member{Gateway: "gw-66", Boot: strings.TrimPrefix(bad.forger.Name(), "gw-66-")}, 1)
-		bad.send(t, stamp[0], bad.forger.Message(mine))
-		if n := len(stamp[0].View().Peers); n != 2 {
-			t.Errorf("%d reports held, want 2", n)
+		// What it sends in its own name counts: it may have seen something. On a
+		// channel that its metadata does not show nothing is taken.
+		bad.send(t, stamp[0], bad.forger.Message(named(bad.forger.Name(), 1)))
+		hidden := named(bad.forger.Name(), 1)
+		hidden.Channel = "hidden"
+		bad.send(t, stamp[0], bad.forger.Message(hidden))
+		if n := stamp[0].Status().Dropped["unknown_channel"]; n == 0 {
+			t.Error("a message on a hidden channel is not counted")
+		}
+		if n := len(received(stamp[0])); n != 2 {
+			t.Errorf("%d messages held, want 2", n)
 		}
 		if !stamp[0].Sees(stamp) && len(stamp[0].Members()) != 4 {
 			t.Error("membership was disturbed")
@@ -151,11 +119,9 @@ func TestAMemberCannotSpeakForAnother(t *testing.T) {
 }
 
 // exchange makes a full exchange with one gateway.
-func (a *adversary) exchange(t *testing.T, with *membertest.Gateway, state []byte) {
-	t.Helper()
-	a.setState(state)
-	a.join(t, with.Net.Addr())
-	a.setState(nil)
+func (a *adversary) exchange(with *membertest.Gateway, state []byte) {
+	a.Exchange(with.Net.Addr(), state)
+	time.Sleep(2 * time.Second)
 }
 
 // A node whose name is not its key's, or that shows no metadata of ours, does
@@ -171,7 +137,7 @@ func TestANameMustBeItsKeys(t *testing.T) {
 		for _, name := range []string{"gw-1", stamp[1].Self().Name, "gw-9-0123456789abcdef"} {
 			before := maps.Clone(stamp[0].Status().Dropped)
 			bad := newAdversary(t, net, name, secret, stamp[0].Label())
-			bad.join(t, stamp[0].Net.Addr())
+			bad.join(stamp[0].Net.Addr())
 			time.Sleep(20 * time.Second)
 			if !membertest.AllSee(stamp) {
 				t.Fatalf("%q disturbed the stamp", name)
@@ -179,7 +145,47 @@ func TestANameMustBeItsKeys(t *testing.T) {
 			if after := stamp[0].Status().Dropped; after["refused_member"] <= before["refused_member"] {
 				t.Errorf("%q: not counted: %v", name, after)
 			}
-			_ = bad.list.Shutdown()
+			bad.Stop()
+		}
+	})
+}
+
+// Of what a member shows and sends nothing becomes text of a log, at whatever level,
+// whether it is taken in or not.
+func TestNoBytesOfAMemberAreLogged(t *testing.T) {
+	const canary = "canary-7f3a"
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 26)
+		logs := new(safeBuffer)
+		stamp := membertest.StartStamp(t, net, 2, func(_ int, c *membership.Config) { c.Logger = zerolog.New(logs) })
+		whole(t, stamp)
+		cfg := membertest.Config(66)
+		cfg.Version = canary
+		cfg.Channels = append(cfg.Channels, membership.ChannelVersions{Name: canary, Versions: []uint64{1}})
+		f := membership.NewForger(cfg)
+		bad := &adversary{membertest.StartPuppet(t, net.Next(), f.Name(), stamp[0].Label(), nil, f.Meta()), f}
+		bad.join(stamp[0].Net.Addr())
+		good := membership.Claim{Member: f.Name(), Channel: membertest.Channel, Version: 1, Seq: 1, Payload: canary}
+		for _, message := range [][]byte{
+			f.Message(good), []byte(canary), append([]byte{1}, canary...),
+			f.Message(membership.Claim{Member: canary, Channel: canary, Seq: 1, Payload: canary}),
+			f.Message(membership.Claim{Member: f.Name(), Channel: canary, Seq: 1, Payload: canary}),
+		} {
+			bad.send(t, stamp[0], message)
+		}
+		bad.exchange(stamp[0], []byte(canary))
+		bad.exchange(stamp[0], f.State(canary, f.Message(good)))
+		cfg.Boundary = canary // is refused
+		foreign := membership.NewForger(cfg)
+		membertest.StartPuppet(t, net.Next(), foreign.Name(), stamp[0].Label(), nil, foreign.Meta()).Join(stamp[0].Net.Addr())
+		time.Sleep(2 * time.Second)
+		if len(received(stamp[0])) != 1 || stamp[0].Status().Dropped["foreign"] < 2 || stamp[0].Status().Dropped["malformed"] < 3 {
+			t.Fatalf("the test does not reach what it is for: %v", stamp[0].Status().Dropped)
+		}
+		bad.Stop()
+		time.Sleep(20 * time.Second)
+		if text := logs.String(); strings.Contains(text, canary) || !strings.Contains(text, f.Name()) {
+			t.Errorf("logged:\n%s", text)
 		}
 	})
 }

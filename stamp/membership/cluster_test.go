@@ -3,6 +3,7 @@ package membership_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,21 +29,12 @@ func whole(t *testing.T, stamp []*membertest.Gateway) {
 	membertest.Await(t, time.Minute, "the stamp is complete", func() bool { return membertest.AllSee(stamp) })
 }
 
-// gated is a report that says something worth hearing.
-func gated(remaining time.Duration) membership.Report {
-	return membership.Report{Health: "pass", PolicySerial: 7, Targets: []membership.TargetReport{{
-		Origin: "https://swc-ptu.openai.azure.com", Deployment: "gpt-4o", GateRemaining: remaining,
-	}}}
-}
+// gated is a payload that tells of a gate.
+func gated(remaining time.Duration) string { return "gated for " + remaining.String() }
 
-// hears reports whether a gateway knows of a gate that another one set.
-func hears(g, from *membertest.Gateway, remaining time.Duration) (membership.Peer, bool) {
-	for _, p := range g.View().Peers {
-		if p.Member.Name == from.Self().Name && len(p.Report.Targets) == 1 && p.Report.Targets[0].GateRemaining == remaining {
-			return p, true
-		}
-	}
-	return membership.Peer{}, false
+// received is all that a gateway has from others on the test's channel.
+func received(g *membertest.Gateway) []membership.Message {
+	return g.Channel(membertest.Channel).Messages()
 }
 
 func TestGatewaysOfAStampFindEachOther(t *testing.T) {
@@ -56,8 +48,8 @@ func TestGatewaysOfAStampFindEachOther(t *testing.T) {
 	}
 }
 
-// A report is heard by every peer: p99 ≤ 1 s, at any loss up to 30 %.
-func TestAVerdictReachesAllPeersWithinASecond(t *testing.T) {
+// An urgent payload reaches every peer: p99 ≤ 1 s, at any loss up to 30 %.
+func TestAnUrgentPayloadReachesAllPeersWithinASecond(t *testing.T) {
 	for _, n := range []int{2, 3, 5, 10, 20} {
 		for _, loss := range []float64{0, 0.1, 0.3} {
 			bubble(t, fmt.Sprintf("%d gateways, %.0f%% lost", n, loss*100), func(t *testing.T) {
@@ -68,7 +60,7 @@ func TestAVerdictReachesAllPeersWithinASecond(t *testing.T) {
 				stamp := membertest.StartStamp(t, net, n, nil)
 				whole(t, stamp)
 				net.SetLoss(loss)
-				times := verdictTimes(t, stamp, 150/n+12)
+				times := deliveryTimes(t, stamp, 150/n+12)
 				p50, p99 := times[len(times)/2], times[len(times)*99/100]
 				t.Logf("%d deliveries: p50 %v, p99 %v, max %v", len(times), p50, p99, times[len(times)-1])
 				if p99 > time.Second {
@@ -79,29 +71,29 @@ func TestAVerdictReachesAllPeersWithinASecond(t *testing.T) {
 	}
 }
 
-// verdictTimes lets random gateways gate a target and returns how long each
-// peer took to hear of it.
-func verdictTimes(t *testing.T, stamp []*membertest.Gateway, rounds int) []time.Duration {
+// deliveryTimes lets random gateways broadcast and returns how long each peer took
+// to have it.
+func deliveryTimes(t *testing.T, stamp []*membertest.Gateway, rounds int) []time.Duration {
 	t.Helper()
 	var times []time.Duration
 	for i := range rounds {
 		from := stamp[i%len(stamp)]
 		remaining := time.Minute + time.Duration(i)*time.Second
 		start := time.Now()
-		from.Publish(gated(remaining))
+		from.Broadcast(gated(remaining))
 		missing := slices.DeleteFunc(slices.Clone(stamp), func(g *membertest.Gateway) bool { return g == from })
 		for len(missing) > 0 {
-			// Finely at first, where most are heard.
+			// Finely at first, where most arrive.
 			time.Sleep(max(time.Millisecond, time.Since(start).Truncate(time.Millisecond)/10))
 			missing = slices.DeleteFunc(missing, func(g *membertest.Gateway) bool {
-				_, ok := hears(g, from, remaining)
+				ok := g.Has(from, gated(remaining))
 				if ok {
 					times = append(times, time.Since(start))
 				}
 				return ok
 			})
 			if time.Since(start) > 30*time.Second {
-				t.Fatalf("%d of %d peers never heard", len(missing), len(stamp)-1)
+				t.Fatalf("%d of %d peers never received it", len(missing), len(stamp)-1)
 			}
 		}
 		time.Sleep(150 * time.Millisecond)
@@ -112,22 +104,22 @@ func verdictTimes(t *testing.T, stamp []*membertest.Gateway, rounds int) []time.
 
 // The time that a report waits on its way is part of its age: a gate ends at
 // the same moment everywhere, but for the milliseconds on the wire.
-func TestRemainingTimesHoldWhenHeardLate(t *testing.T) {
+func TestRemainingTimesHoldWhenReceivedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := membertest.NewNetwork(t, 3)
 		stamp := membertest.StartStamp(t, net, 3, nil)
 		whole(t, stamp)
 		ends := time.Now().Add(10 * time.Minute)
-		stamp[0].Publish(gated(10 * time.Minute))
+		stamp[0].Broadcast(gated(10 * time.Minute))
 		time.Sleep(3 * time.Minute)
 		late := membertest.Start(t, net.Next(), membertest.Config(9, membertest.Addrs(stamp[1:2])...))
-		membertest.Await(t, 10*time.Second, "the newcomer hears", func() bool { _, ok := hears(late, stamp[0], 10*time.Minute); return ok })
+		membertest.Await(t, 10*time.Second, "the newcomer receives it", func() bool { return late.Has(stamp[0], gated(10*time.Minute)) })
 		for _, g := range []*membertest.Gateway{stamp[1], stamp[2], late} {
-			p, ok := hears(g, stamp[0], 10*time.Minute)
+			m, ok := g.Received(stamp[0])
 			if !ok {
-				t.Fatal("not heard")
+				t.Fatal("not received")
 			}
-			if off := p.Until(10 * time.Minute).Sub(ends); off < 0 || off > 50*time.Millisecond {
+			if off := m.At.Add(10 * time.Minute).Sub(ends); off < 0 || off > 50*time.Millisecond {
 				t.Errorf("%s: the gate ends %v off", g.Self().Gateway, off)
 			}
 		}
@@ -152,7 +144,7 @@ func TestACrashIsNoticed(t *testing.T) {
 			net := membertest.NewNetwork(t, 4)
 			stamp := membertest.StartStamp(t, net, c.n, func(_ int, cfg *membership.Config) { cfg.Fast = c.fast })
 			whole(t, stamp)
-			stamp[0].Publish(gated(time.Hour))
+			stamp[0].Broadcast(gated(time.Hour))
 			time.Sleep(5 * time.Second)
 			net.SetLoss(c.loss)
 			stamp[0].Net.Crash()
@@ -160,8 +152,8 @@ func TestACrashIsNoticed(t *testing.T) {
 			took := membertest.Await(t, c.limit, "survivors know", func() bool { return membertest.AllSee(left) })
 			t.Logf("noticed after %v", took)
 			for _, g := range left {
-				if _, ok := hears(g, stamp[0], time.Hour); ok {
-					t.Errorf("%s still holds what the dead one said", g.Self().Gateway)
+				if g.Has(stamp[0], gated(time.Hour)) {
+					t.Errorf("%s still holds what the dead one sent", g.Self().Gateway)
 				}
 			}
 		})
@@ -234,9 +226,9 @@ func TestBlockedUDPIsReported(t *testing.T) {
 	})
 }
 
-// A gateway that knows that UDP is blocked does not send its verdicts into the
+// A gateway that knows that UDP is blocked does not send urgent payloads into the
 // void: they were up to half a minute late, when the next exchange came.
-func TestVerdictsGoByStreamWithoutUDP(t *testing.T) {
+func TestUrgentPayloadsGoByStreamWithoutUDP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := membertest.NewNetwork(t, 16)
 		stamp := membertest.StartStamp(t, net, 5, nil)
@@ -245,45 +237,64 @@ func TestVerdictsGoByStreamWithoutUDP(t *testing.T) {
 		time.Sleep(time.Minute)
 		for i, g := range stamp {
 			remaining := time.Hour + time.Duration(i)*time.Minute
-			g.Publish(gated(remaining))
-			took := membertest.Await(t, time.Second, "the verdict is heard", func() bool {
+			g.Broadcast(gated(remaining))
+			took := membertest.Await(t, time.Second, "the payload is received", func() bool {
 				return !slices.ContainsFunc(stamp, func(o *membertest.Gateway) bool {
-					_, ok := hears(o, g, remaining)
-					return o != g && !ok
+					return o != g && !o.Has(g, gated(remaining))
 				})
 			})
-			t.Logf("heard after %v", took)
+			t.Logf("received after %v", took)
 		}
 	})
 }
 
-// More targets than a packet carries: the report goes by stream, as fast.
-func TestALargeReportArrives(t *testing.T) {
+// A payload that no packet carries goes by stream, as fast; one that is beyond the
+// bound goes nowhere.
+func TestALargePayloadArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := membertest.NewNetwork(t, 12)
 		stamp := membertest.StartStamp(t, net, 5, nil)
 		whole(t, stamp)
 		net.SetLoss(0.3)
-		r := membership.Report{Health: "warn"}
-		for i := range membership.MaxTargets + 10 {
-			r.Targets = append(r.Targets, membership.TargetReport{
-				Origin: fmt.Sprintf("https://backend-%03d.openai.azure.com", i), Deployment: "gpt-4o",
-				Breaker: membership.BreakerOpen, BreakerRemaining: time.Minute,
-			})
-		}
-		stamp[0].Publish(r)
+		large := strings.Repeat("x", membership.MaxPayloadBytes)
+		stamp[0].Broadcast(large)
 		took := membertest.Await(t, time.Second, "all have it", func() bool {
-			for _, g := range stamp[1:] {
-				v := g.View()
-				if len(v.Peers) != 1 || len(v.Peers[0].Report.Targets) != membership.MaxTargets {
-					return false
-				}
-			}
-			return true
+			return !slices.ContainsFunc(stamp[1:], func(g *membertest.Gateway) bool { return !g.Has(stamp[0], large) })
 		})
-		t.Logf("%d targets after %v", membership.MaxTargets, took)
-		if n := stamp[0].Status().Dropped["targets_cut"]; n != 10 {
-			t.Errorf("%d targets counted as cut, want 10", n)
+		t.Logf("%d bytes after %v", len(large), took)
+		stamp[0].Broadcast(large + "x")
+		time.Sleep(10 * time.Second)
+		if n := stamp[0].Status().Dropped["oversize"]; n != 1 || !stamp[1].Has(stamp[0], large) {
+			t.Errorf("%d payloads counted as too large, want 1", n)
+		}
+	})
+}
+
+// Two channels of one member carry their own payloads in their own order, and how
+// soon each goes out is its own matter.
+func TestChannelsAreIndependent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := membertest.NewNetwork(t, 17)
+		stamp := membertest.StartStamp(t, net, 3, func(_ int, c *membership.Config) {
+			c.Channels = append(c.Channels, membership.ChannelVersions{Name: "other", Versions: []uint64{1, 2}})
+		})
+		whole(t, stamp)
+		other := stamp[0].Channel("other")
+		for i := range 5 {
+			stamp[0].Broadcast(fmt.Sprint("urgent ", i))
+			other.Broadcast(2, fmt.Append(nil, "routine ", i), membership.Routine)
+			time.Sleep(400 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		for _, g := range stamp[1:] {
+			m, ok := g.Received(stamp[0])
+			if !ok || string(m.Payload) != "urgent 4" || m.Seq != 5 {
+				t.Errorf("%q with sequence %d, want the fifth of five urgent ones", m.Payload, m.Seq)
+			}
+			list := g.Channel("other").Messages()
+			if len(list) != 1 || string(list[0].Payload) != "routine 4" || list[0].Version != 2 || list[0].Seq < 2 || list[0].Seq > 4 {
+				t.Errorf("%+v, want the last payload, of fewer messages than payloads", list)
+			}
 		}
 	})
 }
@@ -296,19 +307,19 @@ func TestChangedWakesWhoWaits(t *testing.T) {
 		whole(t, stamp)
 		time.Sleep(30 * time.Second)
 		changed := stamp[1].Changed()
-		v := stamp[1].View()
+		v, before := stamp[1].View(), received(stamp[1])
 		start := time.Now()
-		stamp[0].Publish(gated(time.Minute))
+		stamp[0].Broadcast(gated(time.Minute))
 		select {
 		case <-changed:
 		case <-time.After(time.Minute):
 			t.Fatal("not woken")
 		}
 		if took := time.Since(start); took > 10*time.Millisecond {
-			t.Errorf("woken after %v, want at once: a verdict does not wait for a round of gossip", took)
+			t.Errorf("woken after %v, want at once: what is urgent does not wait for a round of gossip", took)
 		}
-		if n := stamp[1].View(); n.Generation <= v.Generation || len(n.Peers) != 1 || len(v.Peers) != 0 {
-			t.Errorf("generation %d with %d peers after %d with %d", n.Generation, len(n.Peers), v.Generation, len(v.Peers))
+		if n := stamp[1].View(); n.Generation <= v.Generation || len(received(stamp[1])) != 1 || len(before) != 0 {
+			t.Errorf("generation %d with %d messages after %d with %d", n.Generation, len(received(stamp[1])), v.Generation, len(before))
 		}
 	})
 }

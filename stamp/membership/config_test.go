@@ -9,6 +9,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,11 @@ func TestNewRefusesAFaultyConfiguration(t *testing.T) {
 		"seeds":           func(c *Config) { c.Join = make([]string, 100) },
 		"keyFile":         func(c *Config) { c.Listen = "" },
 		"read the key":    func(c *Config) { c.KeyFile = t.TempDir() + "/none" },
+		"channel \"A":     func(c *Config) { c.Channels = []ChannelVersions{{"A", []uint64{1}}} },
+		"versions = []":   func(c *Config) { c.Channels = []ChannelVersions{{"a", nil}} },
+		"versions = [2 1": func(c *Config) { c.Channels = []ChannelVersions{{"a", []uint64{2, 1}}} },
+		"twice":           func(c *Config) { c.Channels = []ChannelVersions{{"a", []uint64{1}}, {"a", []uint64{1}}} },
+		"9 channels":      func(c *Config) { c.Channels = make([]ChannelVersions, 9) },
 		"gossip: keyFile": func(c *Config) { c.Listen = "10.0.0.1:7946" },
 	} {
 		c := good
@@ -241,13 +247,24 @@ func TestPeersAreRememberedWithinBounds(t *testing.T) {
 }
 
 func TestMetaFitsAndNamesAreSplit(t *testing.T) {
-	id, err := newIdentity(Config{Boundary: "b", Region: "r", Name: "gw-1", Version: strings.Repeat("v", 500)})
+	cfg := Config{Boundary: "b", Region: "r", Name: "gw-1", Version: strings.Repeat("v", 500)}
+	for i := range maxChannels {
+		cfg.Channels = append(cfg.Channels, ChannelVersions{fmt.Sprint(i, strings.Repeat("c", maxChannelName-1)), []uint64{120, 121, 122, 123, 124, 125, 126, 127}})
+	}
+	if err := validChannels(cfg.Channels); err != nil {
+		t.Fatal(err)
+	}
+	id, err := newIdentity(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id.meta.boundary, id.meta.region = strings.Repeat("b", 64), strings.Repeat("r", 64)
-	if n := len(id.meta.encode()); n > memberlist.MetaMaxSize {
-		t.Errorf("%d bytes", n)
+	shown := id.meta.encode()
+	if n := len(shown); n > memberlist.MetaMaxSize || n != 474 {
+		t.Errorf("%d bytes, want 474 and at most %d", n, memberlist.MetaMaxSize)
+	}
+	if m, err := decodeMeta(shown); err != nil || !reflect.DeepEqual(m, id.meta) {
+		t.Errorf("read as %+v, %v", m, err)
 	}
 	gateway, boot, ok := splitName(id.name())
 	if !ok || gateway != "gw-1" || boot != id.boot {

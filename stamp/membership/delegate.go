@@ -12,8 +12,8 @@ import (
 
 // The first byte of a message says what it is.
 const (
-	kindReport = 1
-	kindState  = 2
+	kindMessage = 1
+	kindState   = 2
 )
 
 // delegate is what memberlist calls. Some methods are called with its lock
@@ -32,26 +32,27 @@ var (
 // NodeMeta says who we are.
 func (d delegate) NodeMeta(int) []byte { return d.id.meta.encode() }
 
-// NotifyMsg takes in a report, and passes it on if it is news: a gateway sends
-// each report to a few, those tell the rest.
+// NotifyMsg takes in a message, and passes it on if it is news: a gateway sends
+// each message to a few, those send it to the rest. What is of another kind may be
+// of a later version; it is dropped.
 func (d delegate) NotifyMsg(b []byte) {
-	if len(b) == 0 || b[0] != kindReport {
+	if len(b) == 0 || b[0] != kindMessage {
 		d.drops.add(dropMalformed)
 		return
 	}
-	d.hear(b[1:])
+	d.receive(b[1:])
 }
 
-func (m *Membership) hear(envelope []byte) {
-	if e, ok := m.table.hear(envelope, time.Now()); ok {
-		m.metrics.heard.Inc()
-		m.speech.relay(e)
+func (m *Membership) receive(envelope []byte) {
+	if e, ok := m.table.receive(envelope, time.Now()); ok {
+		m.metrics.accepted.Inc()
+		m.broadcaster.relay(e)
 	}
 }
 
 // GetBroadcasts fills a packet.
 func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
-	return d.speech.queue.GetBroadcasts(overhead, limit)
+	return d.broadcaster.queue.GetBroadcasts(overhead, limit)
 }
 
 // LocalState is our side of a full exchange, which repairs what gossip lost.
@@ -59,7 +60,7 @@ func (d delegate) LocalState(bool) []byte { return d.table.state(time.Now()) }
 
 // MergeRemoteState is the other side's.
 func (d delegate) MergeRemoteState(b []byte, _ bool) {
-	if why, ok := splitState(b, d.label, d.hear); !ok {
+	if why, ok := splitState(b, d.label, d.receive); !ok {
 		d.drops.add(why)
 	}
 }
@@ -98,7 +99,7 @@ func (m *Membership) refuse(err error) {
 	m.drops.add(dropRefused)
 }
 
-// NotifyConflict hears of a second address for a member's name. memberlist
+// NotifyConflict is told of a second address for a member's name. memberlist
 // keeps the first.
 func (d delegate) NotifyConflict(_, _ *memberlist.Node) { d.drops.add(dropConflict) }
 
@@ -124,7 +125,7 @@ func (d delegate) NotifyJoin(n *memberlist.Node) {
 func (d delegate) NotifyLeave(n *memberlist.Node) {
 	if n.Name != d.id.name() {
 		d.table.leave(n.Name)
-		d.speech.forget(n.Name)
+		d.broadcaster.forget(n.Name)
 	}
 }
 
@@ -134,7 +135,7 @@ func (d delegate) NotifyUpdate(n *memberlist.Node) { d.NotifyJoin(n) }
 // AckPayload adds nothing to a probe's answer.
 func (delegate) AckPayload() []byte { return nil }
 
-// NotifyPingComplete hears of an answer that came by packet, not by stream.
+// NotifyPingComplete is told of an answer that came by packet, not by stream.
 func (d delegate) NotifyPingComplete(*memberlist.Node, time.Duration, []byte) {
 	d.pings.seen(time.Now())
 }

@@ -10,14 +10,15 @@ const (
 	dropMalformed reason = iota // cannot be read
 	dropOversize                // beyond a bound
 	dropForged                  // the signature is not the named gateway's
-	dropOwnName                 // somebody speaks in our name
-	dropUnknown                 // about a gateway that is not a member
+	dropOwnName                 // somebody signs in our name
+	dropUnknown                 // of a gateway that is not a member
+	dropChannel                 // on a channel that its member does not show
 	dropForeign                 // of another boundary or region
 	dropRefused                 // a member refused: name, key or metadata
 	dropConflict                // a second address for a member's name
 	dropFull                    // more members than MaxMembers
-	dropTargets                 // own targets that did not fit a report
-	dropQueue                   // a large report not sent to a slow peer
+	dropCut                     // own state that did not fit a payload
+	dropQueue                   // a large message not sent to a slow peer
 	dropPacket                  // a packet of the TCP-only transport not sent
 	dropLabel                   // memberlist: other label
 	dropKey                     // memberlist: not decrypted
@@ -28,8 +29,8 @@ const (
 
 func (r reason) String() string {
 	return [reasons]string{
-		"malformed", "oversize", "forged", "own_name", "unknown_member", "foreign", "refused_member", "name_conflict",
-		"members_full", "targets_cut", "send_queue", "packet_queue", "label", "key", "library", "log_lines",
+		"malformed", "oversize", "forged", "own_name", "unknown_member", "unknown_channel", "foreign", "refused_member", "name_conflict",
+		"members_full", "cut", "send_queue", "packet_queue", "label", "key", "library", "log_lines",
 	}[r]
 }
 

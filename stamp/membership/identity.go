@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/stampgate/stampgate/stamp/wire"
 )
 
 // An identity is who this gateway is for one boot: a key made at start that is
 // never written down. The boot id is the front of the public key's digest, and
-// part of the member's name, so a name proves which key speaks for it. Two
-// names that match would take 2^64 keys to find.
+// part of the member's name, so a name proves which key signs for it. Two names
+// that match would take 2^64 keys to find.
 type identity struct {
 	gateway string
 	boot    string // 16 hexadecimal digits
@@ -21,13 +23,23 @@ type identity struct {
 	meta    meta
 }
 
-// meta is what a member shows to all: at most 512 bytes, memberlist's limit.
-// The longest is 1 + 32 + 3 × 65 = 228.
+const bootBytes = 8 // of the digest that names a boot
+
+// meta is what a member shows to all: at most 512 bytes, memberlist's limit. It is
+// the message of fields
+//
+//	1 version, 2 public key, 3 boundary, 4 region, 5 version of the build,
+//	6 a channel, any number of times: 1 name, 2 versions of its payload
+//
+// A reader refuses no version and skips the fields that it does not know: fields 2
+// to 4 mean the same in all versions. The longest of ours is 474 bytes.
 type meta struct {
+	version  uint64
 	public   ed25519.PublicKey
 	boundary string
 	region   string
-	version  string
+	build    string
+	channels []ChannelVersions
 }
 
 const (
@@ -40,15 +52,15 @@ func newIdentity(cfg Config) (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("make the boot's key: %w", err)
 	}
-	version := cfg.Version
-	if len(version) > maxMetaText {
-		version = version[:maxMetaText]
+	build := cfg.Version
+	if len(build) > maxMetaText {
+		build = build[:maxMetaText]
 	}
 	return identity{
 		gateway: cfg.Name,
 		boot:    bootOf(public),
 		private: private,
-		meta:    meta{public, string(cfg.Boundary), string(cfg.Region), version},
+		meta:    meta{metaVersion, public, string(cfg.Boundary), string(cfg.Region), build, cfg.Channels},
 	}, nil
 }
 
@@ -73,20 +85,18 @@ func splitName(name string) (gateway, boot string, ok bool) {
 func (id identity) name() string { return memberName(id.gateway, id.boot) }
 
 func (m meta) encode() []byte {
-	b := append([]byte{metaVersion}, m.public...)
-	b = appendString(b, m.boundary)
-	b = appendString(b, m.region)
-	return appendString(b, m.version)
+	b := wire.AppendUint(nil, 1, m.version)
+	b = wire.AppendBytes(b, 2, m.public)
+	b = wire.AppendBytes(b, 3, m.boundary)
+	b = wire.AppendBytes(b, 4, m.region)
+	b = wire.AppendBytes(b, 5, m.build)
+	for _, c := range m.channels {
+		b = wire.AppendBytes(b, 6, c.encode())
+	}
+	return b
 }
 
-func decodeMeta(b []byte) (meta, error) {
-	d := decoder{rest: b}
-	d.check(d.byte() == metaVersion, errVersion)
-	m := meta{public: ed25519.PublicKey(append([]byte(nil), d.take(ed25519.PublicKeySize)...))}
-	m.boundary, m.region, m.version = d.str(maxMetaText), d.str(maxMetaText), d.str(maxMetaText)
-	d.check(len(d.rest) == 0, errTrailing)
-	return m, d.err
-}
+func (m meta) has(channel string) bool { return hasChannel(m.channels, channel) }
 
 var (
 	errForeign     = errors.New("belongs to another boundary or region")
@@ -95,8 +105,40 @@ var (
 	errBadMetadata = errors.New("shows metadata that cannot be read")
 )
 
-// admit decides whether a node that says that it is a member may be one. It
-// looks at nothing but what the node shows, so it is the same for everyone.
+// decodeMeta reads metadata of this and of later versions. Channels beyond
+// maxChannels, those that are out of bounds, and a second one of a name it leaves
+// out: what a member sends must not count twice.
+func decodeMeta(b []byte) (meta, error) {
+	var m meta
+	for f, err := range wire.Fields(b) {
+		if err != nil {
+			return meta{}, err
+		}
+		switch f.ID {
+		case 1:
+			m.version = f.Uint
+		case 2:
+			m.public = append(ed25519.PublicKey(nil), f.Bytes...)
+		case 3:
+			m.boundary = string(f.Bytes)
+		case 4:
+			m.region = string(f.Bytes)
+		case 5:
+			m.build = string(f.Bytes[:min(len(f.Bytes), maxMetaText)])
+		case 6:
+			if c, ok := decodeChannel(f.Bytes); ok && len(m.channels) < maxChannels && !m.has(c.Name) {
+				m.channels = append(m.channels, c)
+			}
+		}
+	}
+	if len(m.public) != ed25519.PublicKeySize {
+		return meta{}, errors.New("has no public key")
+	}
+	return m, nil
+}
+
+// admit decides whether a node that claims to be a member may be one. It looks at
+// nothing but what the node shows, so it is the same for everyone.
 func (m meta) admit(name string, shown []byte) (meta, error) {
 	other, err := decodeMeta(shown)
 	if err != nil {
@@ -113,14 +155,4 @@ func (m meta) admit(name string, shown []byte) (meta, error) {
 		return meta{}, errNotItsKey
 	}
 	return other, nil
-}
-
-// signed returns what a signature of a report covers: also the cluster, so that
-// nothing can be carried over from another one.
-func signed(label string, body []byte) []byte {
-	b := make([]byte, 0, len(label)+len(body)+32)
-	b = append(b, "stampgate gossip report\x00"...)
-	b = append(b, label...)
-	b = append(b, 0)
-	return append(b, body...)
 }

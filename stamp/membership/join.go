@@ -136,7 +136,7 @@ func (j *joiner) join(addr string) bool {
 // start together miss some of each other, since a stamp of up to nine repeats
 // its news only four times; memberlist's own exchange comes after half a minute.
 func (j *joiner) exchange() {
-	for _, n := range j.speech.some(1) {
+	for _, n := range j.broadcaster.some(1) {
 		j.join(n.Address())
 	}
 }

@@ -1,19 +1,26 @@
-// Package membership makes the gateways of a stamp know each other, and tells
-// each what the others have learned: who is throttled until when, which
-// breakers are open, how much is in flight. It runs one gossip cluster for one
-// (boundary, region) and nothing across regions.
+// Package membership makes the gateways of a stamp know each other, and carries
+// what they tell each other. It runs one gossip cluster for one (boundary, region)
+// and nothing across regions.
 //
-// It only informs. Nothing here ejects a target or admits a request, no request
-// waits for it, and a stamp whose gossip is gone, poisoned or full works as
-// well as one without gossip. What is heard may add caution; the rules for that
-// stand where it is used.
+// What is told goes over channels. A channel has a name, versions, and of each
+// member its latest payload: bytes whose meaning is the matter of the channel's
+// owner. Each member signs its messages with a key made at its boot, and the name
+// under which it is a member holds that key's digest: a member, even one that has
+// the cluster's key, cannot send in another's name. Messages are numbered; of two
+// of one member on one channel the greater number holds, of two with one number the
+// greater bytes, so that all members end with the same whatever the order.
 //
-// Each gateway signs what it says with a key made at its boot, and the name
-// under which it is a member holds that key's digest: a member, even one that
-// has the cluster's key, cannot speak in another's name.
+// Builds of different versions share a stamp. Each shows in its metadata which
+// channels it has and which versions of each it reads; what a member does not know,
+// it skips, keeps and passes on. Everything is bounded, and what a peer sends is
+// never logged.
 //
-// It is the only user of hashicorp/memberlist. The gateway's wiring is its
-// user; membertest has the network that tests run it on.
+// It only carries. Nothing here judges a target or admits a request, no request
+// waits for it, and a stamp whose gossip is gone, poisoned or full works as well as
+// one without gossip.
+//
+// It is the only user of hashicorp/memberlist. Owners of channels use it, such as
+// gateway/stampview; membertest has the network that tests run it on.
 package membership
 
 import (
@@ -25,7 +32,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/memberlist"
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,8 +59,10 @@ type Config struct {
 	// send. It is read again while running. It may be empty only where Listen is
 	// a loopback address.
 	KeyFile string
-	TCPOnly bool // for networks that carry no UDP between gateways
-	Fast    bool // notices a crash in 3 s instead of 6 s, at twice the probes
+	// Channels are those that this build has.
+	Channels []ChannelVersions
+	TCPOnly  bool // for networks that carry no UDP between gateways
+	Fast     bool // notices a crash in 3 s instead of 6 s, at twice the probes
 	// PeersFile remembers the members' addresses over a restart; empty = not.
 	PeersFile string
 
@@ -89,13 +97,14 @@ type Membership struct {
 	keys      *keyFile             // nil = not encrypted
 	transport memberlist.Transport // set by WithTransport only
 
-	table   *table
-	drops   *drops
-	metrics *metrics
-	speech  *speech
-	peers   *peers
-	pings   pingWatch
-	library *libraryLog
+	table       *table
+	drops       *drops
+	metrics     *metrics
+	channels    []*Channel
+	broadcaster *broadcaster
+	peers       *peers
+	pings       pingWatch
+	library     *libraryLog
 
 	running atomic.Bool
 	started chan struct{} // closed when the sockets listen
@@ -126,10 +135,11 @@ func (m *Membership) configure() error {
 	}
 	label, err := clusterLabel(m.cfg.Boundary, m.cfg.Region)
 	fault(err)
-	if m.label == "" { // a test of what else guards a stamp sets another one
+	if m.label == "" { // a test of the other guards has set it
 		m.label = label
 	}
 	fault(validName(m.cfg.Name))
+	fault(validChannels(m.cfg.Channels))
 	m.listen, err = parseListen(m.cfg.Listen)
 	fault(err)
 	m.seeds, err = parseSeeds(m.cfg.Join)
@@ -154,7 +164,10 @@ func (m *Membership) configure() error {
 	m.drops = new(drops)
 	m.library = &libraryLog{drops: m.drops}
 	m.table = newTable(m.id, m.label, m.drops)
-	m.speech = newSpeech(m)
+	for _, c := range m.cfg.Channels {
+		m.channels = append(m.channels, &Channel{m: m, ChannelVersions: c})
+	}
+	m.broadcaster = newBroadcaster(m)
 	m.peers = newPeers(m.cfg.PeersFile)
 	if m.metrics, err = newMetrics(m); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
@@ -162,22 +175,16 @@ func (m *Membership) configure() error {
 	return nil
 }
 
-// Publish replaces what this gateway says. It never blocks. A verdict — a gate,
-// a breaker, health, draining, another policy — goes out at once, but at most
-// every 100 ms; mere load at most every second, less often in a large stamp.
-// Node, Boot and Seq are filled in; what is beyond the bounds is cut.
-func (m *Membership) Publish(r Report) { m.speech.publish(r, time.Now()) }
-
 // View returns what is known now. It never changes, so a caller may keep it for
 // as long as it works on it.
 func (m *Membership) View() *View { return m.table.view() }
 
 // Changed returns a channel that is closed at the next change of the View. Take
-// it before View, so that no change is missed:
+// it before View, or before a channel's Messages, so that no change is missed:
 //
 //	for {
 //		changed := m.Changed()
-//		use(m.View())
+//		use(channel.Messages())
 //		<-changed // or ctx.Done()
 //	}
 func (m *Membership) Changed() <-chan struct{} { return m.table.next() }

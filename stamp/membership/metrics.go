@@ -9,9 +9,9 @@ import (
 
 // metrics are counted here or read when scraped. Labels come from closed sets.
 type metrics struct {
-	said   prometheus.Counter
-	heard  prometheus.Counter
-	joined *prometheus.CounterVec
+	published prometheus.Counter
+	accepted  prometheus.Counter
+	joined    *prometheus.CounterVec
 }
 
 func newMetrics(m *Membership) (*metrics, error) {
@@ -19,8 +19,8 @@ func newMetrics(m *Membership) (*metrics, error) {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "stampgate_gossip_" + name, Help: help})
 	}
 	out := &metrics{
-		said:  counter("reports_published_total", "Own reports sent, without repetitions."),
-		heard: counter("reports_accepted_total", "Reports of other gateways taken in."),
+		published: counter("reports_published_total", "Own messages broadcast, without repetitions."),
+		accepted:  counter("reports_accepted_total", "Messages of other gateways taken in."),
 		joined: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "stampgate_gossip_joins_total", Help: "Attempts to join through a seed or a remembered peer.",
 		}, []string{"result"}),
@@ -28,7 +28,7 @@ func newMetrics(m *Membership) (*metrics, error) {
 	if m.cfg.Registerer == nil {
 		return out, nil
 	}
-	list := append(m.gauges(), out.said, out.heard, out.joined)
+	list := append(m.gauges(), out.published, out.accepted, out.joined)
 	for r := range reasons {
 		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name:        "stampgate_gossip_dropped_total",
@@ -49,7 +49,7 @@ func (m *Membership) gauges() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("members", "Live gateways of the stamp, this one included.", func() float64 { return float64(m.table.count.Load()) }),
-		gauge("state_bytes", "Size of all reports held.", func() float64 { return float64(m.table.size()) }),
+		gauge("state_bytes", "Size of all messages held.", func() float64 { return float64(m.table.size()) }),
 		gauge("health_score", "memberlist's judgement of this gateway: 0 is well, 7 is bad.", func() float64 { return float64(m.HealthScore()) }),
 		gauge("udp_blocked", "1 if peers answer by TCP alone.", func() float64 { return number(m.udpBlocked(time.Now())) }),
 		gauge("key_file_broken", "1 if the key file cannot be used and the keys before it stay in force.", func() float64 {

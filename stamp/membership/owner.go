@@ -1,41 +1,30 @@
 package membership
 
-import "hash/fnv"
+import (
+	"hash/fnv"
+	"slices"
+)
 
 // Owner reports whether this gateway is the one of its stamp that should do a
-// job that one gateway is enough for, such as probing a target or writing the
-// stamp's digest. All members that see the same members agree; while they do
+// job that one gateway is enough for. All members that see the same members agree; while they do
 // not, or while gossip is not running, several may answer yes, so the job must
 // bear being done twice.
-func (m *Membership) Owner(key string) bool { return m.Rank(key) == 0 }
-
-// Rank returns how many live members come before this gateway for a job. One
-// that has seen nothing done for a grace period times its rank may do it, so
-// that a chosen one that died unnoticed delays the job and does not stop it.
-func (m *Membership) Rank(key string) int {
+//
+// It is rendezvous hashing: when a member goes, only its jobs move.
+func (m *Membership) Owner(job string) bool {
 	v := m.View()
-	return rank(v.Members, v.Self.Name, key)
-}
-
-// rank is rendezvous hashing: of two memberships that differ by one member, all
-// others keep their order.
-func rank(members []Member, self, key string) int {
-	own := weight(self, key)
-	before := 0
-	for _, m := range members {
-		w := weight(m.Name, key)
-		if m.Name != self && (w > own || w == own && m.Name < self) {
-			before++
-		}
-	}
-	return before
+	own := weight(v.Self.Name, job)
+	return !slices.ContainsFunc(v.Members, func(m Member) bool {
+		w := weight(m.Name, job)
+		return m.Name != v.Self.Name && (w > own || w == own && m.Name < v.Self.Name)
+	})
 }
 
 // weight mixes the sum at the end: names of one stamp differ in their last
 // bytes, which FNV alone spreads badly.
-func weight(member, key string) uint64 {
+func weight(member, job string) uint64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(key))
+	_, _ = h.Write([]byte(job))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(member))
 	x := h.Sum64()

@@ -38,14 +38,13 @@ func TestAPartitionHealsWithin25Seconds(t *testing.T) {
 			if c.lost >= time.Minute && len(stamp[0].Members()) != c.n/2 {
 				t.Errorf("%d members on one side, want %d", len(stamp[0].Members()), c.n/2)
 			}
-			stamp[0].Publish(gated(20 * time.Hour))
+			stamp[0].Broadcast(gated(20 * time.Hour))
 			net.Heal()
 			took := membertest.Await(t, 25*time.Second, "healed", func() bool { return membertest.AllSee(stamp) })
-			heard := membertest.Await(t, 10*time.Second, "heard across", func() bool {
-				_, ok := hears(stamp[c.n-1], stamp[0], 20*time.Hour)
-				return ok
+			across := membertest.Await(t, 10*time.Second, "received across", func() bool {
+				return stamp[c.n-1].Has(stamp[0], gated(20*time.Hour))
 			})
-			t.Logf("healed after %v, news across %v later", took, heard)
+			t.Logf("healed after %v, news across %v later", took, across)
 		})
 	}
 }
@@ -75,7 +74,7 @@ func TestARestartIsANewBoot(t *testing.T) {
 		whole(t, stamp)
 		old := stamp[2]
 		for i := range 20 {
-			old.Publish(gated(time.Minute + time.Duration(i)*time.Second))
+			old.Broadcast(gated(time.Minute + time.Duration(i)*time.Second))
 			time.Sleep(200 * time.Millisecond)
 		}
 		old.Crash()
@@ -83,15 +82,15 @@ func TestARestartIsANewBoot(t *testing.T) {
 		if again.Self().Name == old.Self().Name || again.Self().Gateway != old.Self().Gateway {
 			t.Fatalf("boots are %q and %q", old.Self().Name, again.Self().Name)
 		}
-		again.Publish(gated(5 * time.Hour))
+		again.Broadcast(gated(5 * time.Hour))
 		now := []*membertest.Gateway{stamp[0], stamp[1], again}
 		membertest.Await(t, 15*time.Second, "the old boot is forgotten", func() bool { return membertest.AllSee(now) })
 		for _, g := range stamp[:2] {
-			if _, ok := hears(g, again, 5*time.Hour); !ok {
-				t.Errorf("%s does not know the new boot's report", g.Self().Gateway)
+			if !g.Has(again, gated(5*time.Hour)) {
+				t.Errorf("%s does not know the new boot's message", g.Self().Gateway)
 			}
-			if len(g.View().Peers) != 1 {
-				t.Errorf("%s holds %d reports, want 1", g.Self().Gateway, len(g.View().Peers))
+			if len(received(g)) != 1 {
+				t.Errorf("%s holds %d messages, want 1", g.Self().Gateway, len(received(g)))
 			}
 		}
 	})

@@ -65,8 +65,8 @@ func TestEachGuardAloneKeepsAStrangerOut(t *testing.T) {
 				label = "gw/us/eastus2"
 			}
 			stranger := membertest.Start(t, place, cfg, membership.WithLabel(label))
-			stranger.Publish(gated(time.Hour))
-			stamp[0].Publish(gated(time.Hour))
+			stranger.Broadcast(gated(time.Hour))
+			stamp[0].Broadcast(gated(time.Hour))
 			time.Sleep(time.Minute)
 			if i == 0 {
 				whole(t, append(stamp, stranger))
@@ -75,8 +75,8 @@ func TestEachGuardAloneKeepsAStrangerOut(t *testing.T) {
 			if !membertest.AllSee(stamp) || len(stranger.Members()) != 1 {
 				t.Errorf("the stamp has %d members, the stranger sees %d", len(stamp[0].Members()), len(stranger.Members()))
 			}
-			if len(stranger.View().Peers) != 0 || len(stamp[1].View().Peers) != 1 {
-				t.Error("reports crossed")
+			if len(received(stranger)) != 0 || len(received(stamp[1])) != 1 {
+				t.Error("messages crossed")
 			}
 			drops := stamp[1].Status().Dropped
 			if drops["label"]+drops["key"]+drops["foreign"] == 0 {
@@ -114,8 +114,8 @@ func TestKeysRotateWhileGatewaysJoin(t *testing.T) {
 			g := membertest.Start(t, net.Next(), cfg)
 			all := append(stamp[:3:3], g)
 			membertest.Await(t, 10*time.Second, fmt.Sprintf("join %d", joins), func() bool { return membertest.AllSee(all) })
-			g.Publish(gated(time.Duration(joins) * time.Hour))
-			membertest.Await(t, 5*time.Second, "heard", func() bool { _, ok := hears(stamp[2], g, time.Duration(joins)*time.Hour); return ok })
+			g.Broadcast(gated(time.Duration(joins) * time.Hour))
+			membertest.Await(t, 5*time.Second, "received", func() bool { return stamp[2].Has(g, gated(time.Duration(joins)*time.Hour)) })
 			g.Stop()
 			membertest.Await(t, 10*time.Second, "left", func() bool { return membertest.AllSee(stamp) })
 		}

@@ -46,7 +46,7 @@ func (m *Membership) Run(ctx context.Context) error {
 		Bool("encrypted", m.keys != nil).Msg("gossip listens")
 
 	var wg sync.WaitGroup
-	wg.Go(func() { m.speech.run(ctx, list) })
+	wg.Go(func() { m.broadcaster.run(ctx, list) })
 	wg.Go(func() { newJoiner(m, list, own).run(ctx) })
 	if m.keys != nil {
 		wg.Go(func() { m.watchKeys(ctx) })

@@ -51,11 +51,11 @@ func TestConvergence(t *testing.T) {
 
 func simulate(t *testing.T, n, loss int) (row string) {
 	r := membertest.Simulate(t, membertest.Simulation{
-		Gateways: n, Loss: float64(loss) / 100, Verdicts: 10, Targets: 8, Seed: uint64(n),
+		Gateways: n, Loss: float64(loss) / 100, Urgent: 10, Payload: 200, Seed: uint64(n),
 	})
 	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 	row = fmt.Sprintf("| %d | %d %% | %v | %v | %v | %v | %.1f | %.1f | %d |",
-		n, loss, ms(r.Whole), ms(r.P50), ms(r.P99), ms(r.Max), r.IdleBytes/1000, r.BusyBytes/1000, r.ReportBytes/n)
+		n, loss, ms(r.Whole), ms(r.P50), ms(r.P99), ms(r.Max), r.IdleBytes/1000, r.BusyBytes/1000, r.StateBytes/n)
 	t.Log(row)
 	if want := 10 * (n - 1); r.Deliveries != want {
 		t.Errorf("%d deliveries, want %d", r.Deliveries, want)
@@ -99,14 +99,14 @@ func writeRows(t *testing.T, rows map[[2]int]string) {
 const convergenceHead = `# How fast a stamp agrees, and what it costs
 
 Written by ` + "`go test ./stamp/membership -run TestConvergence -update -timeout 2h`" + `: real gossip on an in-memory
-network in virtual time, 1 ms from end to end, the given share of packets lost. Each gateway reports on 8 targets of
-2 backends. *Whole*: all gateways start at once; until all see all. *Verdict*: ten times one gateway gates a target;
-until a peer knows, over all peers. *Idle* and *busy*: kB sent per second by each gateway while nothing happens, and
-while the load of every target changes twice a second. *Report*: bytes, signature included. Not modelled: full
-buffers, bandwidth, processes that stall. Headers of UDP, TCP and IP come on top. *Idle* begins a minute after the
-start; in a stamp of 500 the start itself is still being told then. 500 gateways take five minutes of a processor:
-` + "`-sizes 3,20`" + ` simulates those two and keeps the other rows.
+network in virtual time, 1 ms from end to end, the given share of packets lost. Each gateway broadcasts payloads of 200
+bytes, as reports of 8 targets of 2 backends are. *Whole*: all gateways start at once; until all see all. *Urgent*: ten
+times one gateway broadcasts something urgent; until a peer has it, over all peers. *Idle* and *busy*: kB sent per second
+by each gateway while nothing happens, and while the routine payload of each changes twice a second. *Message*: bytes,
+signature included. Not modelled: full buffers, bandwidth, processes that stall. Headers of UDP, TCP and IP come on top.
+*Idle* begins a minute after the start; in a stamp of 500 the start itself is still being told then. 500 gateways take
+five minutes of a processor: ` + "`-sizes 3,20`" + ` simulates those two and keeps the other rows.
 
-| gateways | loss | whole | verdict p50 | p99 | max | idle kB/s | busy kB/s | report |
+| gateways | loss | whole | urgent p50 | p99 | max | idle kB/s | busy kB/s | message |
 |---:|---:|---:|---:|---:|---:|---:|---:|---:|
 `

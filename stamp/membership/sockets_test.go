@@ -21,6 +21,7 @@ import (
 func startReal(t *testing.T, cfg membership.Config) *membership.Membership {
 	t.Helper()
 	cfg.Boundary, cfg.Region, cfg.Fast = "eu", "swedencentral", true
+	cfg.Channels = membertest.Config(0).Channels
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
@@ -48,7 +49,7 @@ func startReal(t *testing.T, cfg membership.Config) *membership.Membership {
 	return m
 }
 
-// The same on real sockets: keys, a packet and a stream report, a leave, in both
+// The same on real sockets: keys, a message by packet and one by stream, a leave, in both
 // kinds of transport.
 func TestThreeGatewaysOnRealSockets(t *testing.T) {
 	for _, tcpOnly := range []bool{false, true} {
@@ -68,23 +69,19 @@ func TestThreeGatewaysOnRealSockets(t *testing.T) {
 			membertest.Await(t, 30*time.Second, "three members", func() bool {
 				return !slices.ContainsFunc(stamp, func(m *membership.Membership) bool { return len(m.Members()) != 3 })
 			})
-			r := gated(time.Hour)
-			stamp[0].Publish(r)
-			heard := func(targets int) func() bool {
+			broadcast := func(size int) func() bool {
+				payload := make([]byte, size)
+				stamp[0].Channel(membertest.Channel).Broadcast(1, payload, membership.Urgent)
 				return func() bool {
 					return !slices.ContainsFunc(stamp[1:], func(m *membership.Membership) bool {
-						v := m.View()
-						return len(v.Peers) != 1 || len(v.Peers[0].Report.Targets) != targets
+						list := m.Channel(membertest.Channel).Messages()
+						return len(list) != 1 || len(list[0].Payload) != size
 					})
 				}
 			}
-			took := membertest.Await(t, 10*time.Second, "a small report", heard(1))
-			for i := range 200 {
-				r.Targets = append(r.Targets, membership.TargetReport{Origin: fmt.Sprintf("https://b%03d.example", i), Deployment: "d", Breaker: membership.BreakerOpen})
-			}
-			stamp[0].Publish(r)
-			tookLarge := membertest.Await(t, 10*time.Second, "a large report", heard(201))
-			t.Logf("heard after %v, a large one after %v", took, tookLarge)
+			took := membertest.Await(t, 10*time.Second, "a small payload", broadcast(100))
+			tookLarge := membertest.Await(t, 10*time.Second, "a large payload", broadcast(10_000))
+			t.Logf("received after %v, a large one after %v", took, tookLarge)
 			for _, m := range stamp {
 				if s := m.Status(); !s.Running || !s.Encrypted || s.Keys != 1 || len(s.Members) != 3 || (s.Transport == "tcp") != tcpOnly {
 					t.Errorf("status %+v", s)

@@ -19,9 +19,17 @@ type Status struct {
 	UDPBlocked  bool              `json:"udpBlocked"`  // peers answer by TCP alone
 	Generation  uint64            `json:"generation"`
 	Members     []Member          `json:"members"`
-	Reports     int               `json:"reports"` // of other gateways
+	Reports     int               `json:"reports"`  // of other gateways, on all channels
+	Channels    []ChannelStatus   `json:"channels"` // that this gateway has
 	StateBytes  int               `json:"stateBytes"`
 	Dropped     map[string]uint64 `json:"dropped,omitempty"` // by reason
+}
+
+// A ChannelStatus is what is known of a channel.
+type ChannelStatus struct {
+	ChannelVersions
+	Version uint64 `json:"version"` // that is broadcast, because all members read it
+	Reports int    `json:"reports"` // of other gateways
 }
 
 // Status returns what is known now.
@@ -31,8 +39,14 @@ func (m *Membership) Status() Status {
 		Label: m.label, Self: v.Self, Running: m.running.Load(), Addr: m.LocalAddr(),
 		Transport: "udp+tcp", Encrypted: m.keys != nil,
 		HealthScore: m.HealthScore(), UDPBlocked: m.udpBlocked(time.Now()),
-		Generation: v.Generation, Members: v.Members, Reports: len(v.Peers),
+		Generation: v.Generation, Members: v.Members,
 		StateBytes: m.table.size(), Dropped: m.drops.byName(),
+	}
+	for _, list := range v.messages {
+		s.Reports += len(list)
+	}
+	for _, c := range m.channels {
+		s.Channels = append(s.Channels, ChannelStatus{c.ChannelVersions, c.Version(), len(v.messages[c.Name])})
 	}
 	if m.cfg.TCPOnly {
 		s.Transport = "tcp"

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/ed25519"
-	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,23 +14,14 @@ import (
 
 // A Member is a live gateway of the stamp.
 type Member struct {
-	Name    string         `json:"name"`    // unique to a boot
-	Gateway string         `json:"gateway"` // as configured
-	Boot    string         `json:"boot"`
-	Version string         `json:"version,omitempty"`
-	Addr    netip.AddrPort `json:"addr"`
-	Since   time.Time      `json:"since"` // when we took it for live
+	Name     string            `json:"name"`    // unique to a boot
+	Gateway  string            `json:"gateway"` // as configured
+	Boot     string            `json:"boot"`
+	Version  string            `json:"version,omitempty"` // of the build
+	Channels []ChannelVersions `json:"channels,omitempty"`
+	Addr     netip.AddrPort    `json:"addr"`
+	Since    time.Time         `json:"since"` // when we took it for live
 }
-
-// A Peer is the latest report of another live member.
-type Peer struct {
-	Member Member
-	Report Report
-	At     time.Time // on our clock: when the report's remaining times held
-}
-
-// Until returns the moment, on our clock, at which a remaining time ends.
-func (p Peer) Until(remaining time.Duration) time.Time { return p.At.Add(remaining) }
 
 // A View is what is known of the stamp at one moment. It never changes, so any
 // number of goroutines may read it.
@@ -39,11 +29,13 @@ type View struct {
 	Generation uint64 // grows with each change
 	Self       Member
 	Members    []Member // the live ones, ourselves included, sorted by name
-	Peers      []Peer   // those of the others that have reported, sorted by name
+
+	messages map[string][]Message // by channel, of the others, sorted by name
 }
 
-// table is what this gateway knows of its stamp. A member's report is kept
-// exactly as long as the member.
+// table is what this gateway knows of its stamp. A member's messages are kept
+// exactly as long as the member, on the channels that it shows, whether we have
+// those channels or not: members of a later build reach each other through us.
 type table struct {
 	id    identity
 	label string
@@ -51,8 +43,8 @@ type table struct {
 
 	mu      sync.Mutex         // guards the fields below; never held across a call out
 	members map[string]*member // by name, ourselves included once we listen
-	reports entries            // of members, ours included once published
-	bytes   int                // of all reports, signed
+	entries map[key]entry      // the latest, ours included once broadcast
+	bytes   int                // of all entries, signed
 	closed  bool               // nobody is taken in any more
 	changed chan struct{}      // closed at the next change
 
@@ -66,10 +58,12 @@ type member struct {
 	public ed25519.PublicKey
 }
 
+func (m *member) has(channel string) bool { return hasChannel(m.Channels, channel) }
+
 func newTable(id identity, label string, d *drops) *table {
 	return &table{
 		id: id, label: label, drops: d,
-		members: make(map[string]*member), reports: make(entries), changed: make(chan struct{}),
+		members: make(map[string]*member), entries: make(map[key]entry), changed: make(chan struct{}),
 	}
 }
 
@@ -84,32 +78,46 @@ func (t *table) join(name string, m meta, addr netip.AddrPort) {
 	if t.closed {
 		return
 	}
-	since := time.Now()
+	joined := &member{Member{name, gateway, boot, m.build, m.channels, addr, time.Now()}, m.public}
 	if old := t.members[name]; old != nil {
-		since = old.Since
+		joined.Since = old.Since
+		for _, c := range old.Channels {
+			if !joined.has(c.Name) {
+				t.remove(key{name, c.Name})
+			}
+		}
 	}
-	t.members[name] = &member{Member{name, gateway, boot, m.version, addr, since}, m.public}
+	t.members[name] = joined
 	t.touch()
 }
 
-// leave forgets a member and all that it said.
+// leave forgets a member and all that it sent.
 func (t *table) leave(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.members, name)
-	t.bytes -= len(t.reports[name].raw)
-	delete(t.reports, name)
+	if m := t.members[name]; m != nil {
+		for _, c := range m.Channels {
+			t.remove(key{name, c.Name})
+		}
+		delete(t.members, name)
+	}
 	t.touch()
 }
 
-// close forgets everybody: without gossip, what was heard gets older and nobody
+// remove must be called with mu held.
+func (t *table) remove(k key) {
+	t.bytes -= len(t.entries[k].raw)
+	delete(t.entries, k)
+}
+
+// close forgets everybody: without gossip, what was received gets older and nobody
 // takes it back.
 func (t *table) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed, t.bytes = true, 0
 	clear(t.members)
-	clear(t.reports)
+	clear(t.entries)
 	t.touch()
 }
 
@@ -128,18 +136,11 @@ func (t *table) touch() {
 	t.changed = make(chan struct{})
 }
 
-// size is that of all reports, signed, in bytes.
+// size is that of all entries, signed, in bytes.
 func (t *table) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.bytes
-}
-
-// own returns our latest report.
-func (t *table) own() entry {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.reports[t.id.name()]
 }
 
 func (t *table) next() <-chan struct{} {
@@ -149,7 +150,7 @@ func (t *table) next() <-chan struct{} {
 }
 
 // view builds a snapshot only if something has changed since the last one, so
-// that a burst of reports costs one copy.
+// that a burst of messages costs one copy.
 func (t *table) view() *View {
 	if v := t.snapshot.Load(); v != nil && v.Generation == t.generation.Load() {
 		return v
@@ -158,8 +159,9 @@ func (t *table) view() *View {
 	defer t.mu.Unlock()
 	v := &View{
 		Generation: t.generation.Load(),
-		Self:       Member{Name: t.id.name(), Gateway: t.id.gateway, Boot: t.id.boot, Version: t.id.meta.version},
+		Self:       Member{Name: t.id.name(), Gateway: t.id.gateway, Boot: t.id.boot, Version: t.id.meta.build, Channels: t.id.meta.channels},
 		Members:    make([]Member, 0, len(t.members)),
+		messages:   make(map[string][]Message),
 	}
 	for name, m := range t.members {
 		v.Members = append(v.Members, m.Member)
@@ -167,185 +169,114 @@ func (t *table) view() *View {
 			v.Self = m.Member
 			continue
 		}
-		if e, ok := t.reports[name]; ok {
-			v.Peers = append(v.Peers, Peer{m.Member, e.report, e.at})
+		for _, c := range m.Channels {
+			if e, ok := t.entries[key{name, c.Name}]; ok {
+				v.messages[c.Name] = append(v.messages[c.Name], Message{m.Member, e.version, e.seq, e.payload, e.at})
+			}
 		}
 	}
 	slices.SortFunc(v.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(v.Peers, func(a, b Peer) int { return cmp.Compare(a.Member.Name, b.Member.Name) })
+	for _, list := range v.messages {
+		slices.SortFunc(list, func(a, b Message) int { return cmp.Compare(a.Member.Name, b.Member.Name) })
+	}
 	t.snapshot.Store(v)
 	return v
 }
 
-// An envelope carries a report: four bytes for how long it has waited with
-// gateways on its way, in milliseconds, then the signature, then the body.
-const envelopeHead = 4 + ed25519.SignatureSize
-
-func appendEnvelope(b []byte, e entry, now time.Time) []byte {
-	age := min(max(now.Sub(e.at), 0), maxRemaining)
-	b = binary.BigEndian.AppendUint32(b, uint32(age/time.Millisecond))
-	return append(b, e.raw...)
-}
-
-// say makes our own next report. It returns what goes out.
-func (t *table) say(r Report, at time.Time) (entry, error) {
-	r.Node, r.Boot = t.id.gateway, t.id.boot
-	body, err := encodeReport(r)
-	if err != nil {
-		return entry{}, err
-	}
-	raw := append(ed25519.Sign(t.id.private, signed(t.label, body)), body...)
-	e := entry{r, raw, at}
+// keepOwn keeps our own next message.
+func (t *table) keepOwn(e entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(t.id.name(), e)
-	return e, nil
+	t.put(e)
 }
 
 // put must be called with mu held.
-func (t *table) put(name string, e entry) {
-	t.bytes += len(e.raw) - len(t.reports[name].raw)
-	t.reports[name] = e
+func (t *table) put(e entry) {
+	t.bytes += len(e.raw) - len(t.entries[e.key].raw)
+	t.entries[e.key] = e
 }
 
-// hear takes in an envelope. It returns the entry if it is news that should be
-// passed on. The signature is checked outside the lock, and only for what is
-// newer than what is known, which most of gossip is not.
-func (t *table) hear(envelope []byte, now time.Time) (entry, bool) {
-	if len(envelope) > MaxReportBytes+envelopeHead {
-		t.drops.add(dropOversize)
+// receive takes in an envelope. It returns the entry if it is news that should be
+// passed on. The signature is checked outside the lock, and only for what replaces
+// what is known, which most of gossip does not.
+func (t *table) receive(envelope []byte, now time.Time) (entry, bool) {
+	e, why, ok := openEnvelope(envelope, now)
+	if !ok {
+		t.drops.add(why)
 		return entry{}, false
 	}
-	if len(envelope) <= envelopeHead {
-		t.drops.add(dropMalformed)
+	public, known := t.lookup(e)
+	if known || public == nil {
 		return entry{}, false
 	}
-	age := min(time.Duration(binary.BigEndian.Uint32(envelope))*time.Millisecond, maxRemaining)
-	raw, body := envelope[4:], envelope[envelopeHead:]
-	head, err := decodeHead(body)
-	if err != nil {
-		t.drops.add(dropMalformed)
+	if !e.signedBy(public, t.label) {
+		t.drops.add(dropForged)
 		return entry{}, false
 	}
-	name := memberName(head.Node, head.Boot)
-	e := entry{head, raw, now.Add(-age)}
-	public, known := t.lookup(name, e)
-	if known {
-		return entry{}, false
-	}
-	if public == nil || !ed25519.Verify(public, signed(t.label, body), raw[:ed25519.SignatureSize]) {
-		if public != nil {
-			t.drops.add(dropForged)
-		}
-		return entry{}, false
-	}
-	if e.report, err = decodeReport(body); err != nil {
-		t.drops.add(dropMalformed)
-		return entry{}, false
-	}
-	e.raw = bytes.Clone(raw) // memberlist may use its buffer again
-	return e, t.take(name, e)
+	e.raw = bytes.Clone(e.raw) // memberlist may use its buffer again
+	e.body, _ = decodeBody(e.raw[ed25519.SignatureSize:])
+	return e, t.take(e)
 }
 
-// lookup returns the key that must have signed a report, or that it is known
-// already. Who is not a member has no key, and nobody speaks in our name.
-func (t *table) lookup(name string, e entry) (public ed25519.PublicKey, known bool) {
+// lookup returns the key that must have signed a message, or that it is known
+// already. Who is not a member has no key, nobody signs in our name, and on a
+// channel that its member does not show nothing is taken: what a member can make us
+// hold is bounded by its metadata.
+func (t *table) lookup(e entry) (public ed25519.PublicKey, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old, reported := t.reports[name]
-	if reported && e.report.Seq <= old.report.Seq {
-		if name != t.id.name() && e.at.Before(old.at) && bytes.Equal(e.raw, old.raw) {
-			t.reports[name] = newer(old, entry{old.report, old.raw, e.at})
+	own := e.member == t.id.name()
+	if old, ok := t.entries[e.key]; ok && (!e.replaces(old) || own && e.seq <= old.seq) {
+		if !own && e.at.Before(old.at) && bytes.Equal(e.raw, old.raw) {
+			old.at = e.at
+			t.entries[e.key] = old
+			t.generation.Add(1) // the next view has it; nobody is woken for it
 		}
 		return nil, true
 	}
-	m := t.members[name]
+	m := t.members[e.member]
 	switch {
-	case name == t.id.name():
+	case own:
 		t.drops.add(dropOwnName)
 	case m == nil:
 		t.drops.add(dropUnknown)
+	case !m.has(e.channel):
+		t.drops.add(dropChannel)
 	default:
 		return m.public, false
 	}
 	return nil, false
 }
 
-// take keeps a checked report if its member still lives, it is still the
-// newest, and there is room.
-func (t *table) take(name string, e entry) bool {
+// take keeps a checked entry if its member still lives and has the channel, it still
+// replaces what is known, and there is room.
+func (t *table) take(e entry) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old, reported := t.reports[name]
-	if t.members[name] == nil {
+	old, known := t.entries[e.key]
+	if m := t.members[e.member]; m == nil || !m.has(e.channel) {
 		t.drops.add(dropUnknown)
 		return false
 	}
-	if reported && e.report.Seq <= old.report.Seq {
+	if known && !e.replaces(old) {
 		return false
 	}
-	if t.bytes+len(e.raw)-len(old.raw) > MaxStateBytes-stateOverhead {
+	if t.bytes+len(e.raw)-len(old.raw) > MaxStateBytes-maxEnvelopes*entryOverhead-stateOverhead {
 		t.drops.add(dropOversize)
 		return false
 	}
-	t.put(name, e)
+	t.put(e)
 	t.touch()
 	return true
 }
 
-// stateOverhead is the most that an exchange needs beside the reports: a length
-// and an age for each, and the head.
-const stateOverhead = MaxMembers*(4+4) + 512
-
 // state encodes all that is known, for an exchange with another gateway.
 func (t *table) state(now time.Time) []byte {
 	t.mu.Lock()
-	list := slices.Collect(maps.Values(t.reports))
+	list := slices.Collect(maps.Values(t.entries))
 	size := t.bytes
 	t.mu.Unlock()
-	b := make([]byte, 0, size+stateOverhead)
-	b = append(b, kindState)
-	b = appendString(b, t.label)
-	for _, e := range list {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(e.raw)+4))
-		b = appendEnvelope(b, e, now)
-	}
-	return b
-}
-
-// splitState calls use for each envelope of an exchange.
-func splitState(b []byte, label string, use func(envelope []byte)) (reason, bool) {
-	if len(b) > MaxStateBytes {
-		return dropOversize, false
-	}
-	d := decoder{rest: b}
-	d.check(d.byte() == kindState, errVersion)
-	from := d.str(maxLabel)
-	if d.err != nil {
-		return dropMalformed, false
-	}
-	if from != label {
-		return dropForeign, false
-	}
-	for count := 0; len(d.rest) > 0; count++ {
-		if count == MaxMembers {
-			return dropOversize, false
-		}
-		head := d.take(4)
-		if d.err != nil {
-			return dropMalformed, false
-		}
-		n := binary.BigEndian.Uint32(head)
-		if n > MaxReportBytes+envelopeHead {
-			return dropOversize, false
-		}
-		envelope := d.take(int(n))
-		if d.err != nil {
-			return dropMalformed, false
-		}
-		use(envelope)
-	}
-	return 0, true
+	return encodeState(t.label, list, size, now)
 }
 
 const maxLabel = 3 + 64 + 1 + 64 // of gw/<boundary>/<region>

@@ -1,6 +1,7 @@
 package membertest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -14,8 +15,8 @@ import (
 type Simulation struct {
 	Gateways int
 	Loss     float64 // share of packets that get lost
-	Verdicts int     // how many targets are gated, one after the other
-	Targets  int     // with load, in the report of each gateway
+	Urgent   int     // how many urgent payloads are broadcast, one after the other
+	Payload  int     // size of each payload, in bytes
 	Seed     uint64
 }
 
@@ -24,10 +25,10 @@ type Simulation struct {
 type Result struct {
 	Whole         time.Duration // from starting all at once until all see all
 	Deliveries    int
-	P50, P99, Max time.Duration // from publishing a verdict until a peer has it, over all peers
+	P50, P99, Max time.Duration // from an urgent broadcast until a peer has it, over all peers
 	IdleBytes     float64       // sent per second and gateway while nothing happens
-	BusyBytes     float64       // the same while the load of all targets of all gateways changes all the time
-	ReportBytes   int           // held by each gateway at the end
+	BusyBytes     float64       // the same while routine payloads of all gateways change all the time
+	StateBytes    int           // held by each gateway at the end
 }
 
 // Simulate runs a stamp in the bubble of the test and measures it.
@@ -37,14 +38,14 @@ func Simulate(t testing.TB, s Simulation) Result {
 	stamp := StartStamp(t, net, s.Gateways, nil)
 	var r Result
 	r.Whole = Await(t, 5*time.Minute, "all see all", func() bool { return AllSee(stamp) })
-	publish(stamp, s.Targets, 0)
+	broadcast(stamp, s.Payload, "first")
 	<-time.After(time.Minute) // what starting has stirred up settles
 	net.SetLoss(s.Loss)
 	r.IdleBytes = rate(stamp, time.Minute, func() { <-time.After(time.Minute) })
 	rng := rand.New(rand.NewPCG(s.Seed, 2))
 	var times []time.Duration
-	for i := range s.Verdicts {
-		times = append(times, verdict(t, stamp, rng.IntN(len(stamp)), time.Duration(i+1)*time.Minute)...)
+	for i := range s.Urgent {
+		times = append(times, urgent(t, stamp, rng.IntN(len(stamp)), payload(s.Payload, fmt.Sprint("urgent ", i)))...)
 		<-time.After(2 * time.Second)
 	}
 	slices.Sort(times)
@@ -54,49 +55,30 @@ func Simulate(t testing.TB, s Simulation) Result {
 	}
 	r.BusyBytes = rate(stamp, time.Minute, func() {
 		for i := range 120 {
-			publish(stamp, s.Targets, uint32(i+1))
+			broadcast(stamp, s.Payload, fmt.Sprint("routine ", i))
 			<-time.After(time.Minute / 120)
 		}
 	})
-	r.ReportBytes = stamp[0].Status().StateBytes
+	r.StateBytes = stamp[0].Status().StateBytes
 	return r
 }
 
-// publish gives every gateway new load on all targets.
-func publish(stamp []*Gateway, targets int, inFlight uint32) {
+// broadcast gives every gateway new routine state.
+func broadcast(stamp []*Gateway, size int, text string) {
 	for _, g := range stamp {
-		g.Publish(report(targets, inFlight, 0))
+		g.Channel(Channel).Broadcast(1, payload(size, text), membership.Routine)
 	}
 }
 
-// report speaks of targets of two backends. A gate is on the first.
-func report(targets int, inFlight uint32, gate time.Duration) membership.Report {
-	r := membership.Report{Health: "pass", PolicySerial: 42}
-	for i := range targets {
-		origin := "https://swc-ptu.openai.azure.com"
-		if i%2 == 1 {
-			origin = "https://swc-standard.openai.azure.com"
-		}
-		r.Targets = append(r.Targets, membership.TargetReport{
-			Origin: origin, Deployment: "gpt-4o-" + string(rune('a'+i/2)),
-			InFlight: inFlight + uint32(i), FirstByteEWMA: 800 * time.Millisecond, LastSuccessAge: time.Second,
-		})
-	}
-	if targets > 0 {
-		r.Targets[0].GateRemaining = gate
-	}
-	return r
+// payload begins with a text and has the given size.
+func payload(size int, text string) []byte {
+	return append([]byte(text), make([]byte, max(0, size-len(text)))...)
 }
 
-// verdict lets one gateway gate a target and returns how long each other took
-// to hear of it.
-func verdict(t testing.TB, stamp []*Gateway, from int, gate time.Duration) []time.Duration {
+// urgent lets one gateway broadcast an urgent payload and returns how long each
+// other took to have it.
+func urgent(t testing.TB, stamp []*Gateway, from int, sent []byte) []time.Duration {
 	t.Helper()
-	name := stamp[from].Self().Name
-	targets := 1
-	for _, p := range stamp[(from+1)%len(stamp)].View().Peers {
-		targets = max(targets, len(p.Report.Targets))
-	}
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex // guards times
@@ -111,24 +93,22 @@ func verdict(t testing.TB, stamp []*Gateway, from int, gate time.Duration) []tim
 			limit := time.After(time.Minute)
 			for {
 				changed := g.Changed()
-				for _, p := range g.View().Peers {
-					if p.Member.Name == name && len(p.Report.Targets) > 0 && p.Report.Targets[0].GateRemaining == gate {
-						mu.Lock()
-						times = append(times, time.Since(start))
-						mu.Unlock()
-						return
-					}
+				if g.Has(stamp[from], string(sent)) {
+					mu.Lock()
+					times = append(times, time.Since(start))
+					mu.Unlock()
+					return
 				}
 				select {
 				case <-changed:
 				case <-limit:
-					t.Errorf("%s never heard of it", g.Self().Gateway)
+					t.Errorf("%s never received it", g.Self().Gateway)
 					return
 				}
 			}
 		})
 	}
-	stamp[from].Publish(report(targets, 0, gate))
+	stamp[from].Broadcast(string(sent))
 	wg.Wait()
 	return times
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 
 	"github.com/stampgate/stampgate/stamp/membership"
 )
+
+// Channel is the channel that all gateways of a test have.
+const Channel = "test"
 
 // A Gateway is a member that runs on a Network.
 type Gateway struct {
@@ -25,7 +29,7 @@ type Gateway struct {
 func Config(i int, seeds ...netip.AddrPort) membership.Config {
 	cfg := membership.Config{
 		Boundary: "eu", Region: "swedencentral", Name: fmt.Sprintf("gw-%d", i),
-		Logger: zerolog.Nop(),
+		Logger: zerolog.Nop(), Channels: []membership.ChannelVersions{{Name: Channel, Versions: []uint64{1}}},
 	}
 	for _, s := range seeds {
 		cfg.Join = append(cfg.Join, s.String())
@@ -87,10 +91,36 @@ func (g *Gateway) Stop() {
 	<-g.done
 }
 
-// Crash cuts the gateway off and stops it: its peers hear nothing of its leave.
+// Crash cuts the gateway off and stops it: its peers get no word of its leave.
 func (g *Gateway) Crash() {
 	g.Net.Crash()
 	g.Stop()
+}
+
+// Broadcast sends a payload on the test's channel, to be acted on at once.
+func (g *Gateway) Broadcast(payload string) {
+	g.Channel(Channel).Broadcast(1, []byte(payload), membership.Urgent)
+}
+
+// Received returns what the gateway has from another one on the test's channel.
+func (g *Gateway) Received(from *Gateway) (membership.Message, bool) {
+	for _, m := range g.Channel(Channel).Messages() {
+		if m.Member.Name == from.Self().Name {
+			return m, true
+		}
+	}
+	return membership.Message{}, false
+}
+
+// Has reports whether the gateway has this payload from another one.
+func (g *Gateway) Has(from *Gateway, payload string) bool {
+	m, ok := g.Received(from)
+	return ok && string(m.Payload) == payload
+}
+
+// Knows reports whether the gateway takes a name for that of a live member.
+func (g *Gateway) Knows(name string) bool {
+	return slices.ContainsFunc(g.Members(), func(m membership.Member) bool { return m.Name == name })
 }
 
 // Sees reports whether the gateway takes exactly these for live members.
