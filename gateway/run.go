@@ -121,9 +121,6 @@ func (g *gateway) takeOrders(all []store.Order) {
 	g.evaluate(time.Now())
 }
 
-// isDraining reports whether this gateway takes no new work, by signal or order.
-func (g *gateway) isDraining() bool { return g.drains.Gateway() }
-
 // evaluate takes one look at the gateway's health, and says so once when requests
 // are served from now on: /health/ready agrees by then.
 func (g *gateway) evaluate(now time.Time) {

@@ -19,19 +19,13 @@ func Channel() membership.ChannelVersions {
 	return membership.ChannelVersions{Name: "targets", Versions: []uint64{version1}}
 }
 
-// Encode writes a report. Parts that are out of bounds, and targets of which there
-// is nothing to tell, are left out. It is the message of fields
+// encode writes a report as normalise leaves it: without parts that are out of
+// bounds, and targets of which there is nothing to tell. It is the message of fields
 //
 //	1 serial of the policy, 2 health, 3 draining, 4 a target, any number of times:
 //	    1 origin, missing where it is that of the target before, 2 deployment,
 //	    3 gate in ms, 4 breaker (1 open, 2 half-open), 5 open for so many ms,
 //	    6 requests in flight, 7 first byte in µs, 8 since the last success in ms
-func (r Report) Encode() []byte {
-	r, _ = r.normalise()
-	return r.encode()
-}
-
-// encode writes a normalised report.
 func (r Report) encode() []byte {
 	b := make([]byte, 0, 64+len(r.Targets)*64)
 	b = wire.AppendUint(b, 1, r.PolicySerial)
