@@ -387,7 +387,7 @@ func wantGood(t *testing.T, got reply, attempts string) {
 
 // memory is a network inside a synctest bubble: every dial leads to the script,
 // in a goroutine of its own, which the bubble's end awaits.
-func memory(t *testing.T, do script) (upstream.Dialer, *backend) {
+func memory(t testing.TB, do script) (upstream.Dialer, *backend) {
 	b := &backend{}
 	var wg sync.WaitGroup
 	t.Cleanup(wg.Wait)
