@@ -1,0 +1,159 @@
+package serve_test
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// ask sends a request to a front on a real socket.
+func (w *whole) ask(front, method, path, body string) reply {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), method, front+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Header.Set("Api-Key", w.key)
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return reply{resp, string(text), err}
+}
+
+// The list of models is what the policy lets the client use, in the form of OpenAI;
+// no backend is asked.
+func TestModelsAreTheClientsRoutes(t *testing.T) {
+	w, b := inMemory(t, wellAnswered, wholeSetup{})
+	front := w.front()
+	for _, path := range []string{"/openai/v1/models", "/openai/models?api-version=2024-10-21"} {
+		got := w.ask(front.URL, http.MethodGet, path, "")
+		var list struct {
+			Object string
+			Data   []map[string]any
+		}
+		if err := json.Unmarshal([]byte(got.text), &list); err != nil || got.StatusCode != 200 || list.Object != "list" || len(list.Data) != 2 {
+			t.Fatalf("%s: status %d, %s, %v", path, got.StatusCode, got.text, err)
+		}
+		for n, name := range []string{"gpt-4o", "other"} {
+			if m := list.Data[n]; m["id"] != name || m["object"] != "model" || m["owned_by"] != "stampgate" || m["created"] != 0.0 {
+				t.Errorf("%s: model %d is %v", path, n, m)
+			}
+		}
+	}
+	for path, want := range map[string]int{
+		"/openai/v1/models/other": 200, "/openai/models/gpt-4o?api-version=2024-10-21": 200,
+		"/openai/v1/models/secret": 404, "/openai/v1/models/none": 404, "/openai/models/gpt-4o": 400,
+	} {
+		got := w.ask(front.URL, http.MethodGet, path, "")
+		if got.StatusCode != want || got.Header.Get("Content-Type") != "application/json" || got.Header.Get("X-Stampgate-Policy") != "7" {
+			t.Errorf("%s: status %d, %s, %v", path, got.StatusCode, got.text, got.Header)
+		}
+	}
+	if b.conns.Load() != 0 {
+		t.Error("a backend was asked")
+	}
+	if line := w.lines()[0]; line["operation"] != "models" || line["outcome"] != "ok" || line["client"] != "payroll" || line["attempts"] != 0.0 {
+		t.Errorf("the log has %v", line)
+	}
+}
+
+// HEAD and OPTIONS are no operations: nothing is answered from a GET or a POST of
+// that path, and an answer to HEAD has no body, so that its connection stays usable.
+func TestHeadAndOptionsAreNoOperations(t *testing.T) {
+	w, b := inMemory(t, wellAnswered, wholeSetup{})
+	front := w.front()
+	for _, method := range []string{http.MethodHead, http.MethodOptions} {
+		for _, path := range []string{"/openai/v1/models", "/openai/v1/models/other", chatPath, v1Path, realtimePath, "/openai/v1/"} {
+			got := w.ask(front.URL, method, path, "")
+			if got.StatusCode != http.StatusNotFound || got.Header.Get("X-Should-Retry") != "false" || got.err != nil || got.Close {
+				t.Errorf("%s %s: status %d, %v, %v", method, path, got.StatusCode, got.Header, got.err)
+			}
+			if want := method == http.MethodOptions; strings.Contains(got.text, "operation_not_found") != want {
+				t.Errorf("%s %s: %q", method, path, got.text)
+			}
+		}
+	}
+	if b.conns.Load() != 0 {
+		t.Error("a backend was asked")
+	}
+}
+
+// A gateway that drains asks each client for a new connection, with whatever it
+// answers.
+func TestADrainingGatewayAsksForANewConnection(t *testing.T) {
+	stream := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event + done
+	for _, drains := range []bool{false, true} {
+		w, _ := inMemory(t, func(n int, c net.Conn) bool {
+			if n == 2 {
+				_, _ = io.WriteString(c, stream)
+				return false
+			}
+			return wellAnswered(n, c)
+		}, wholeSetup{drains: drains})
+		front := w.front()
+		for _, ask := range []struct{ method, path, body string }{
+			{http.MethodPost, chatPath, plainBody},
+			{http.MethodPost, chatPath, chatBody},
+			{http.MethodGet, "/openai/v1/models", ""},
+			{http.MethodGet, "/openai/v1/nothing", ""},
+		} {
+			if got := w.ask(front.URL, ask.method, ask.path, ask.body); got.Close != drains {
+				t.Errorf("draining %v, %s %s %s: the connection ends: %v", drains, ask.method, ask.path, ask.body, got.Close)
+			}
+		}
+	}
+}
+
+// The targets that were tried are named where the policy says so, in their order,
+// and nowhere else.
+func TestTriedTargetsAreNamedIfThePolicySaysSo(t *testing.T) {
+	const bad = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+	for _, tt := range []struct {
+		name   string
+		debug  bool
+		good   int // the request from which on the backends answer
+		want   string
+		status int
+	}{
+		{"the first serves", true, 1, "b0/dep-0", 200},
+		{"the second serves", true, 2, "b0/dep-0, b1/dep-1", 200},
+		{"none serves", true, 3, "b0/dep-0, b1/dep-1", 502},
+		{"without the policy's word", false, 2, "", 200},
+		{"without the policy's word, none serves", false, 3, "", 502},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, _ := inMemory(t, func(n int, c net.Conn) bool {
+				text := bad
+				if n >= tt.good {
+					text = answer("200 OK", jsonHeader, goodAnswer)
+				}
+				_, err := io.WriteString(c, text)
+				return err == nil
+			}, wholeSetup{policy: func(text string) string {
+				if tt.debug {
+					return text
+				}
+				return strings.Replace(text, "debugHeaders: true", "debugHeaders: false", 1)
+			}})
+			got := w.do(w.request(http.MethodPost, chatPath, plainBody))
+			region := ""
+			if tt.status == 200 {
+				region = "swedencentral"
+			}
+			if got.StatusCode != tt.status || got.Header.Get("X-Stampgate-Target") != tt.want || got.Header.Get("X-Stampgate-Region") != region {
+				t.Errorf("status %d from %q in %q", got.StatusCode, got.Header.Get("X-Stampgate-Target"), got.Header.Get("X-Stampgate-Region"))
+			}
+			if _, told := got.Header["X-Stampgate-Target"]; told != tt.debug {
+				t.Errorf("the field is there: %v", told)
+			}
+		})
+	}
+}
