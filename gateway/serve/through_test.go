@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	bodies "github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/relay"
@@ -56,6 +57,36 @@ func TestABodyThatWasSentIsNotRepeated(t *testing.T) {
 			}
 			if told(res).Status != http.StatusBadGateway || w.text() != "" || res.Outcome != "failed" {
 				t.Errorf("told %+v, %q, outcome %s", told(res), w.text(), res.Outcome)
+			}
+		})
+	}
+}
+
+// A refusal that cost nothing is no failure: the client may send its body again at
+// once where another target is left, and else when the first one opens.
+func TestARefusalOfABodyThatWasSentIsTold(t *testing.T) {
+	throttles := answer("429 Too Many Requests", jsonHeader+"Retry-After: 7\r\n", "{}")
+	for name, tt := range map[string]struct {
+		answer  string
+		another bool
+		status  int
+		after   time.Duration
+	}{
+		"429, another is left":    {throttles, true, http.StatusServiceUnavailable, time.Second},
+		"429 by the only one":     {throttles, false, http.StatusTooManyRequests, 7 * time.Second},
+		"no such deployment":      {answer("404 Not Found", jsonHeader, `{"error":{"code":"DeploymentNotFound"}}`), true, http.StatusServiceUnavailable, time.Second},
+		"our credential is wrong": {answer("401 Unauthorized", jsonHeader, "{}"), true, http.StatusServiceUnavailable, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			endpoints := []string{newBackend(t, says(tt.answer)).url}
+			if tt.another {
+				endpoints = append(endpoints, good(t).url)
+			}
+			r := newRig(t, setup{endpoints: endpoints})
+			res, _ := r.through(t, plainBody, int64(len(plainBody)))
+			got := told(res)
+			if res.Attempts != 1 || got.Status != tt.status || got.Final || got.After <= tt.after/2 || got.After > 2*tt.after {
+				t.Errorf("told %+v after %d attempts", got, res.Attempts)
 			}
 		})
 	}
