@@ -136,7 +136,7 @@ func (w *whole) build(s wholeSetup, snapshot *policy.Snapshot) {
 			return snapshot
 		},
 		Auth: auth.Authenticator{Own: "eu"}, Registry: w.targets,
-		Relay:    relay.New(relay.Config{Pools: pools, Credentials: secrets{}, UserAgent: "stampgate/test", SessionHold: 20 * time.Millisecond}),
+		Relay:    relay.New(relay.Config{Pools: pools, Credentials: secrets{}, UserAgent: "stampgate/test", SessionHold: 20 * time.Millisecond, KeepAlive: 3 * time.Second}),
 		Rejected: func(*policy.Target) {}, Inflight: &w.inflight, Running: &w.running, Draining: w.draining.Load,
 		WriteTimeout: time.Minute, Budget: w.budget, Sessions: edge.NewCounter[string](int(max(0, orElse(int64(s.seats), 10)))),
 		Metrics: serve.NewMetrics(w.registry), Log: zerolog.New(w),

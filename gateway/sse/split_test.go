@@ -78,7 +78,9 @@ func checkSplit(fatal func(format string, args ...any), text []byte) {
 }
 
 // holds reports whether there is a line in p that is not empty.
-func holds(p []byte) bool { return len(bytes.Trim(bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")), "\r\n")) > 0 }
+func holds(p []byte) bool {
+	return len(bytes.Trim(bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")), "\r\n")) > 0
+}
 
 func TestSplitYieldsWholeEvents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkSplit(t.Fatalf, endings().Draw(t, "text")) })
