@@ -1,12 +1,17 @@
 package serve_test
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/stampgate/stampgate/gateway/serve"
 )
 
 // ask sends a request to a front on a real socket.
@@ -153,6 +158,44 @@ func TestTriedTargetsAreNamedIfThePolicySaysSo(t *testing.T) {
 			}
 			if _, told := got.Header["X-Stampgate-Target"]; told != tt.debug {
 				t.Errorf("the field is there: %v", told)
+			}
+		})
+	}
+}
+
+// A body that does not come whole: in time, the client is told so; after that it is
+// told nothing, for it has gone.
+func TestABodyThatDoesNotComeWhole(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		limit  time.Duration
+		leaves bool
+		status int
+		code   string
+	}{
+		{"it stalls", 50 * time.Millisecond, false, 408, "request_timeout"},
+		{"its client leaves", time.Minute, true, 499, "client_gone"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, b := inMemory(t, wellAnswered, wholeSetup{body: tt.limit, change: func(c *serve.Config) { c.Seams = mustNotRun(t) }})
+			c, err := net.Dial("tcp", w.front().Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: h\r\nApi-Key: %s\r\nContent-Length: 100\r\n\r\n{", chatPath, w.key)
+			if tt.leaves {
+				_ = c.(*net.TCPConn).CloseWrite()
+			}
+			if tt.leaves {
+				if text, err := io.ReadAll(c); len(text) > 0 || err != nil {
+					t.Errorf("a client that left got %q, %v", text, err)
+				}
+			} else if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != tt.status || !resp.Close {
+				t.Errorf("the client got %+v, %v", resp, err)
+			}
+			if line := w.lines()[0]; line["status"] != float64(tt.status) || line["outcome"] != tt.code || b.conns.Load() != 0 || w.budget.Held() != 0 {
+				t.Errorf("the log has %v; %d bytes are held", line, w.budget.Held())
 			}
 		})
 	}
