@@ -2,11 +2,13 @@ package serve_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -199,4 +201,23 @@ func TestABodyThatDoesNotComeWhole(t *testing.T) {
 			}
 		})
 	}
+}
+
+// P1: where a name server leads out of the boundary, nothing is sent, and the client
+// is told that nobody inside can serve it.
+func TestP1ANameThatLeadsOutOfTheBoundaryServesNobody(t *testing.T) {
+	dialer, b := memory(t, wellAnswered)
+	dialer.Resolver = astray{}
+	r := newRig(t, setup{endpoints: []string{"https://swc.openai.azure.com"}, addresses: "[10.20.0.0/24]", dialer: dialer})
+	res := r.serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
+	if told(res).Status != http.StatusServiceUnavailable || told(res).Code != "no_backend_in_boundary" || b.conns.Load() != 0 {
+		t.Errorf("result %+v, refusal %+v, %d connections", res, res.Refusal, b.conns.Load())
+	}
+}
+
+// astray answers every look-up with an address that no backend has declared.
+type astray struct{}
+
+func (astray) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("10.20.0.4"), netip.MustParseAddr("10.30.0.4")}, nil
 }
