@@ -171,8 +171,16 @@ func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 // A caller that allows n bytes asks for one more, and sees by the size that it came.
 func TestABodyLongerThanAllowedIsNoticed(t *testing.T) {
 	for _, tt := range []struct{ read, rest, most, size int }{
-		{0, 0, 11, 0}, {0, 10, 11, 10}, {0, 11, 11, 11}, {0, 12, 11, 11}, {0, 1 << 20, 11, 11},
-		{4, 6, 11, 10}, {4, 1 << 20, 11, 11}, {11, 5, 11, 11}, {0, 100_001, 100_001, 100_001}, {70_000, 1 << 20, 100_001, 100_001},
+		{0, 0, 11, 0},
+		{0, 10, 11, 10},
+		{0, 11, 11, 11},
+		{0, 12, 11, 11},
+		{0, 1 << 20, 11, 11},
+		{4, 6, 11, 10},
+		{4, 1 << 20, 11, 11},
+		{11, 5, 11, 11},
+		{0, 100_001, 100_001, 100_001},
+		{70_000, 1 << 20, 100_001, 100_001},
 	} {
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
 			"as it comes": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "the end with the last bytes": iotest.DataErrReader,

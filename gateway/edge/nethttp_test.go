@@ -91,8 +91,12 @@ func TestAnAnswerHasItsFieldsInOrder(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		s := serving(t, http2, func(_ context.Context, c message.Client, _ *message.Request) {
 			c.Begin(http.StatusTeapot, message.Header{
-				{Name: "X-One", Value: "1"}, {Name: "X-Two", Value: "a"}, {Name: "X-One", Value: "2"}, {Name: "X-Three", Value: ""},
-				{Name: "X-One", Value: "1"}, {Name: "X-Two", Value: "b, c"},
+				{Name: "X-One", Value: "1"},
+				{Name: "X-Two", Value: "a"},
+				{Name: "X-One", Value: "2"},
+				{Name: "X-Three", Value: ""},
+				{Name: "X-One", Value: "1"},
+				{Name: "X-Two", Value: "b, c"},
 			})
 			_, _ = c.Write([]byte("short"))
 		})
