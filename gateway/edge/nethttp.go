@@ -67,7 +67,7 @@ func (c *client) Begin(status int, h message.Header) {
 	values := make([]string, 0, len(h))
 	for _, f := range h {
 		if old := header[f.Name]; old != nil {
-			header[f.Name] = append(old[:len(old):len(old)], f.Value)
+			header[f.Name] = append(slices.Clip(old), f.Value)
 			continue
 		}
 		values = append(values, f.Value)
@@ -102,7 +102,7 @@ func (c body) Read(p []byte) (int, error) {
 		_ = c.control.SetReadDeadline(time.Now().Add(c.limit)) // in-memory writers of tests have none
 	}
 	n, err := c.r.Body.Read(p)
-	if err == io.EOF { //nolint:errorlint // a reader announces its end by itself
+	if err == io.EOF {
 		c.read = true
 		_ = c.control.SetReadDeadline(time.Time{})
 	}

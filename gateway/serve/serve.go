@@ -14,6 +14,7 @@ package serve
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,8 +150,8 @@ func (v *visit) end() {
 	if v.settle != nil {
 		v.settle(&v.result)
 	}
-	for i := len(v.leave) - 1; i >= 0; i-- {
-		v.leave[i]()
+	for _, leave := range slices.Backward(v.leave) {
+		leave()
 	}
 	v.hold.Release()
 }
