@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +83,37 @@ func TestARequestIsAsItCame(t *testing.T) {
 		if !slices.Equal(values, want) {
 			t.Errorf("%s: %q, want %q", name, values, want)
 		}
+	}
+}
+
+// Behind a listener of this package a request knows whom its connection is with.
+func TestARequestKnowsItsPeer(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := make(chan string, 1)
+	s := edge.NewServer(edge.Handler(func(_ context.Context, c message.Client, r *message.Request) {
+		if r.Peer != nil {
+			peers <- r.Peer.String()
+		}
+		close(peers)
+		c.Begin(http.StatusNoContent, nil)
+	}, time.Minute), edge.Timeouts{Head: time.Minute, Body: time.Minute, Write: time.Minute}, false)
+	var ended sync.WaitGroup
+	ended.Go(func() { _ = s.Serve(edge.Listen(inner, edge.Limits{Total: 10, Write: time.Minute})) })
+	defer ended.Wait()
+	defer s.Close()
+	c, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if peer := <-peers; peer != c.LocalAddr().String() {
+		t.Errorf("the peer is %q, want %s", peer, c.LocalAddr())
 	}
 }
 

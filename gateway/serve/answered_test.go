@@ -9,11 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/gateway/auth"
 	"github.com/stampgate/stampgate/gateway/serve"
+	"github.com/stampgate/stampgate/geo"
 )
 
 // ask sends a request to a front on a real socket.
@@ -220,4 +223,70 @@ type astray struct{}
 
 func (astray) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	return []netip.Addr{netip.MustParseAddr("10.20.0.4"), netip.MustParseAddr("10.30.0.4")}, nil
+}
+
+// A request that is served leaves one line in the log and one count of each kind,
+// under the id that its client was told.
+func TestAServedRequestIsRecorded(t *testing.T) {
+	w, _ := inMemory(t, func(n int, c net.Conn) bool {
+		if n == 1 {
+			return says(answer("500 Internal Server Error", jsonHeader, "{}"))(n, c)
+		}
+		return wellAnswered(n, c)
+	}, wholeSetup{})
+	r := w.request(http.MethodPost, chatPath, plainBody)
+	r.Header.Set("X-Request-Id", "not well-formed")
+	got := w.do(r)
+	id := got.Header.Get("X-Request-Id")
+	if got.StatusCode != 200 || len(id) < 8 || strings.Contains(id, " ") || got.Header.Get("X-Stampgate-Attempts") != "2" {
+		t.Errorf("status %d, %v", got.StatusCode, got.Header)
+	}
+	want := map[string]any{
+		"level": "info", "message": "request", "request_id": id, "operation": "chat_completions", "status": 200.0, "outcome": "ok",
+		"attempts": 2.0, "bytes_in": float64(len(plainBody)), "bytes_out": float64(len(goodAnswer)), "client": "payroll", "route": "gpt-4o",
+		"stream": false, "policy": 7.0, "backend": "b1", "deployment": "dep-1", "backend_region": "swedencentral", "tier": 1.0, "passive": false,
+	}
+	lines := w.lines()
+	if len(lines) == 1 {
+		delete(lines[0], "error") // of the first attempt
+	}
+	if len(lines) != 1 || !reflect.DeepEqual(lines[0], want) {
+		t.Errorf("the log has %v\nwant %v", lines, want)
+	}
+	for metric, n := range map[string]float64{
+		`stampgate_requests_total code="200",operation="chat_completions",outcome="ok"`: 1,
+		`stampgate_attempts_total operation="chat_completions"`:                         2,
+	} {
+		name, labels, _ := strings.Cut(metric, " ")
+		if got, all := w.count(name, labels); got != n || all != n {
+			t.Errorf("%s: %v, of %v in all", metric, got, all)
+		}
+	}
+	if w.budget.Held() != 0 {
+		t.Errorf("%d bytes are held after the end", w.budget.Held())
+	}
+}
+
+// A session that finds no room does not count as one that is open.
+func TestARefusedSessionGivesItsSeatBack(t *testing.T) {
+	w, _ := inMemory(t, wellAnswered, wholeSetup{seats: 1, limit: 100 << 10})
+	for range 3 {
+		if got := w.do(upgrading(w.request(http.MethodGet, realtimePath, ""))); got.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d, %s", got.StatusCode, got.text)
+		}
+	}
+}
+
+func TestAKeyOfAnotherBoundaryIsToldWhereThatIs(t *testing.T) {
+	w, _ := inMemory(t, wellAnswered, wholeSetup{})
+	for boundary, told := range map[geo.Boundary]bool{"us": true, "ch": false} {
+		key, err := auth.NewKey(boundary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := w.do(with("Api-Key", key)(w))
+		if got.StatusCode != 403 || strings.Contains(got.text, "https://us.example.com") != told || strings.Contains(got.text, key) {
+			t.Errorf("of %s: status %d, %s", boundary, got.StatusCode, got.text)
+		}
+	}
 }

@@ -234,6 +234,29 @@ func TestWhatTheGatewaySaysInAStreamIsNotChanged(t *testing.T) {
 	})
 }
 
+// Nor is the early head of a stream, its comments, or the refusal that ends it.
+func TestAnEarlyHeadIsNotChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &changer{change: func(string) string { return "" }}
+		setup := changed(c)
+		setup.policy = func(text string) string {
+			return strings.Replace(text, "tiers: [{targets: [b0", "earlyHead: 1s, tiers: [{targets: [b0", 1)
+		}
+		w, _ := inMemory(t, func(n int, c net.Conn) bool {
+			time.Sleep(4900 * time.Millisecond)
+			return says(answer("500 Internal Server Error", jsonHeader, "{}"))(n, c)
+		}, setup)
+		s := newSink()
+		func() {
+			defer func() { _ = recover() }() // what is broken off ends by a panic
+			w.handler.ServeHTTP(s, w.request(http.MethodPost, chatPath, chatBody))
+		}()
+		if got := s.text(); len(c.was()) != 0 || !strings.HasPrefix(got, sse.KeepAlive) || !strings.Contains(got, "upstream_failed") {
+			t.Errorf("given %q; the client got %q", c.was(), got)
+		}
+	})
+}
+
 // Messages of a session are changed both ways, each whole; one that becomes empty
 // stays a message.
 func TestMessagesOfASessionAreChanged(t *testing.T) {
