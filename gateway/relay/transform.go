@@ -15,7 +15,8 @@ type Transform interface {
 	// Body returns what the whole body of a plain answer becomes.
 	Body(status int, body []byte) []byte
 	// Event returns what a whole event of a stream becomes, with the blank line at
-	// its end; empty: the client does not get it.
+	// its end; empty: the client does not get it. The last LF of a CRLF may pass by
+	// itself, if it came apart.
 	Event(event []byte) []byte
 	// Message returns what a whole message of a session becomes, from the client or
 	// for it.
@@ -37,6 +38,10 @@ func (c *Call) transformEvents(p []byte) []byte {
 	}
 	var out []byte
 	for event := range sse.Split(p) {
+		if len(bytes.Trim(event, "\r\n")) == 0 { // an LF that came after its CR, or empty lines too many
+			out = append(out, event...)
+			continue
+		}
 		event = bytes.Clone(event)
 		for _, t := range c.Transforms {
 			if len(event) > 0 {

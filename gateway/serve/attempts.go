@@ -56,7 +56,7 @@ func (v *visit) try() relay.Result {
 		case x.ended(ctx, o):
 			x.finish(ctx, o)
 			return x.Result
-		case !sel.MayRetry(time.Now(), o):
+		case x.Spent() || !sel.MayRetry(time.Now(), o):
 			x.last(ctx, &sel, o)
 			return x.Result
 		}
@@ -99,10 +99,10 @@ type exchange struct {
 	call *relay.Call
 }
 
-// ended reports whether no other attempt can follow: bytes have gone to the
-// client, the body cannot be sent again, the backend's answer is final, or the time or the client is gone.
+// ended reports whether the last outcome is the call's: bytes have gone to the
+// client, the backend's answer is final, or the time or the client is gone.
 func (x exchange) ended(ctx context.Context, o targets.Outcome) bool {
-	return x.Committed() || x.Spent() || o.Kind.Final() || ctx.Err() != nil ||
+	return x.Committed() || o.Kind.Final() || ctx.Err() != nil ||
 		time.Since(x.Started()) >= x.call.Route.Total // the context may be told a moment later
 }
 

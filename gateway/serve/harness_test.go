@@ -23,7 +23,6 @@ import (
 	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/gateway/operation"
-	"github.com/stampgate/stampgate/gateway/probe"
 	"github.com/stampgate/stampgate/gateway/refusal"
 	"github.com/stampgate/stampgate/gateway/relay"
 	"github.com/stampgate/stampgate/gateway/serve"
@@ -175,15 +174,6 @@ func (r *rig) serve(w http.ResponseWriter, c *call) (res relay.Result) {
 		res = r.pipeline.Attempt(client, &c.Admitted)
 	}, time.Minute).ServeHTTP(w, asked)
 	return res
-}
-
-// probe probes with our credential.
-func (r *rig) probe(ctx context.Context, t *policy.Target) probe.Result {
-	return r.pools.Probe(ctx, t, func(h http.Header) error {
-		h.Set("User-Agent", "stampgate/test")
-		_, err := secrets{}.Apply(t, h)
-		return err
-	})
 }
 
 // told is what a refused client is told; the zero reply if nothing was refused.
@@ -387,7 +377,7 @@ func wantGood(t *testing.T, got reply, attempts string) {
 
 // memory is a network inside a synctest bubble: every dial leads to the script,
 // in a goroutine of its own, which the bubble's end awaits.
-func memory(t *testing.T, do script) (upstream.Dialer, *backend) {
+func memory(t testing.TB, do script) (upstream.Dialer, *backend) {
 	b := &backend{}
 	var wg sync.WaitGroup
 	t.Cleanup(wg.Wait)

@@ -115,11 +115,11 @@ func TestAKeptConnectionThatDiesInUseIsNoEvidence(t *testing.T) {
 
 // A zone is a name server whose answer changes.
 type zone struct {
-	now   atomic.Pointer[liar]
+	now   atomic.Pointer[[]netip.Addr]
 	asked atomic.Int32
 }
 
-func (z *zone) set(texts ...string) { l := addresses(texts...); z.now.Store(&l) }
+func (z *zone) set(text string) { z.now.Store(&[]netip.Addr{netip.MustParseAddr(text)}) }
 
 func (z *zone) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	z.asked.Add(1)

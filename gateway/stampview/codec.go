@@ -19,6 +19,12 @@ func Channel() membership.ChannelVersions {
 	return membership.ChannelVersions{Name: "targets", Versions: []uint64{version1}}
 }
 
+// Encode is what a gateway broadcasts of the report.
+func (r Report) Encode() []byte {
+	r, _ = r.normalise()
+	return r.encode()
+}
+
 // encode writes a report as normalise leaves it: without parts that are out of
 // bounds, and targets of which there is nothing to tell. It is the message of fields
 //

@@ -11,9 +11,3 @@ func TestMain(m *testing.M) {
 	runtime.GOMAXPROCS(1)
 	os.Exit(m.Run())
 }
-
-// Encode is what a gateway broadcasts of the report.
-func (r Report) Encode() []byte {
-	r, _ = r.normalise()
-	return r.encode()
-}

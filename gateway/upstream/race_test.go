@@ -1,10 +1,9 @@
-package serve_test
+package upstream_test
 
 import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -128,7 +127,7 @@ func TestTheNextAddressStartsAfter250Milliseconds(t *testing.T) {
 					names = addresses(a, b, c)
 				}
 				st := &street{start: time.Now(), doors: tt.doors}
-				target := targetOf(t, compile(t, setup{endpoints: []string{"http://localhost:80"}}))
+				target := admitted{endpoint: "http://localhost:80"}.target(t).Target
 				d := upstream.Dialer{Boundary: "eu", Resolver: names, Connect: st.connect}
 				conn, err := d.Dial(t.Context(), target, time.Second)
 				took := time.Since(st.start)
@@ -155,13 +154,9 @@ func TestP1OneForeignAddressOfThreeDialsNone(t *testing.T) {
 		addresses("10.20.0.4", "10.20.0.5", "10.30.0.6"),
 	} {
 		var d trap
-		r := newRig(t, setup{
-			endpoints: []string{"https://swc.openai.azure.com"}, addresses: "[10.20.0.0/24]",
-			dialer: upstream.Dialer{Resolver: names, Connect: d.connect},
-		})
-		r.serve(newSink(), r.call(t.Context(), http.Header{}, plainBody))
-		if places := d.dialled(); len(places) != 0 {
-			t.Errorf("of %v dialled %v", names, places)
+		err := private().dial(t, upstream.Dialer{Resolver: names, Connect: d.connect})
+		if places := d.dialled(); len(places) != 0 || err == nil {
+			t.Errorf("of %v dialled %v, %v", names, places, err)
 		}
 	}
 }

@@ -1,0 +1,37 @@
+package body_test
+
+import (
+	"bytes"
+	"errors"
+	"syscall"
+	"testing"
+
+	"github.com/stampgate/stampgate/gateway/body"
+)
+
+// A folder that is really full takes no body, keeps nothing of it, and takes the
+// next one that fits.
+func TestAFullFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("no small file system can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	large := make([]byte, 1<<20)
+	for range 3 {
+		if _, err := body.Spool(dir, large[:100], bytes.NewReader(large), 2<<20); !errors.Is(err, body.ErrFolder) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("a large body: %v", err)
+		}
+		file, err := body.Spool(dir, nil, bytes.NewReader(large[:200<<10]), 2<<20)
+		if err != nil {
+			t.Fatalf("a body that fits: %v", err)
+		}
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
