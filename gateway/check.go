@@ -14,6 +14,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/admin"
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/follow"
 	"github.com/stampgate/stampgate/stamp/certificate"
 	"github.com/stampgate/stampgate/stamp/membership"
@@ -36,10 +37,20 @@ func (c Config) Check() error {
 	c = c.withDefaults()
 	err := c.Validate()
 	if err == nil {
-		err = errors.Join(c.checkCertificate(), c.checkAdmin(), c.checkPolicy(), c.checkGossip(), c.checkSeal())
+		err = errors.Join(c.checkCertificate(), c.checkAdmin(), c.checkPolicy(), c.checkGossip(), c.checkSeal(), c.checkBodies())
 	}
 	if err != nil {
 		return &ConfigError{err}
+	}
+	return nil
+}
+
+func (c Config) checkBodies() error {
+	if c.Bodies == nil {
+		return nil
+	}
+	if err := body.CheckFolder(c.Bodies.Dir); err != nil {
+		return fmt.Errorf("bodies.dir: %w", err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/gateway/memory"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/strictyaml"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	Seal      *Seal        `yaml:"seal"`
 	Drain     Drain        `yaml:"drain"`
 	Limits    Limits       `yaml:"limits"`
+	Bodies    *Bodies      `yaml:"bodies"`
 	// HTTP2 lets clients choose it, over TLS. Its streams multiply what one
 	// connection can hold, and no client of this API needs it.
 	HTTP2 bool `yaml:"http2"`
@@ -107,6 +109,17 @@ type Seal struct {
 	KeyFile string `yaml:"keyFile"`
 }
 
+// Bodies says where large bodies of requests are kept while they are served. Without
+// it all are kept in memory.
+type Bodies struct {
+	Dir   string      `yaml:"dir"`   // on a disk, not in memory
+	Above memory.Size `yaml:"above"` // bytes; default 1 MiB: what is not larger stays in memory
+}
+
+// defaultAbove: a larger body has an image or a file in it, and waits for the model
+// as long as any.
+const defaultAbove = 1 << 20
+
 // Drain says how the gateway stops.
 type Drain struct {
 	Notice  policy.Duration `yaml:"notice"`  // for balancers to see it; default 20s
@@ -164,6 +177,9 @@ func (c Config) withDefaults() Config {
 	if c.Drain.Timeout == 0 {
 		c.Drain.Timeout = policy.Duration(defaultDrainTimeout)
 	}
+	if b := c.Bodies; b != nil && b.Above == 0 {
+		c.Bodies = &Bodies{Dir: b.Dir, Above: defaultAbove}
+	}
 	return c
 }
 
@@ -205,6 +221,9 @@ func (c Config) Validate() error {
 		if strings.TrimSpace(id) == "" {
 			fault(fmt.Sprintf("frontDoor.ids[%d]", i), "is empty: name the Front Door's id, or leave the list empty to let calls in from anywhere")
 		}
+	}
+	if c.Bodies != nil && c.Bodies.Dir == "" {
+		fault("bodies.dir", "is missing: name a folder on a disk, or leave bodies out to keep them in memory")
 	}
 	c.validateListeners(fault)
 	c.validatePolicy(fault)

@@ -35,7 +35,7 @@ func (g *gateway) publicHandler() http.Handler {
 		Rejected: g.credentials.Rejected,
 		Inflight: &g.inflight, Running: &g.running, Draining: g.drains.Gateway, FrontDoorID: g.cfg.FrontDoor.IDs,
 		Metrics: serve.NewMetrics(g.metrics), Log: g.log, WriteTimeout: time.Duration(limits.WriteTimeout),
-		Budget: g.budget, Sessions: edge.NewCounter[string](limits.SessionsPerClient),
+		Budget: g.budget, Sessions: edge.NewCounter[string](limits.SessionsPerClient), Spool: g.cfg.spool(),
 	})
 	requests := edge.Handler(pipeline.Serve, time.Duration(limits.BodyTimeout))
 	healthy := edge.WithoutBodies(health.NewHandler(health.Config{Machine: g.machine, Authorized: g.operators.Authorized, Detail: g.operators.Detail}))
@@ -47,6 +47,14 @@ func (g *gateway) publicHandler() http.Handler {
 		}
 		requests.ServeHTTP(w, r)
 	})
+}
+
+// spool is where large bodies are kept.
+func (c Config) spool() serve.Spool {
+	if c.Bodies == nil {
+		return serve.Spool{}
+	}
+	return serve.Spool{Dir: c.Bodies.Dir, Above: int64(c.Bodies.Above)}
 }
 
 // listen opens the listeners, so that a port in use fails the start.

@@ -1,6 +1,7 @@
 package body
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,15 @@ import (
 
 // ErrFolder says that the folder for large bodies takes nothing more.
 var ErrFolder = errors.New("the folder for large bodies cannot be written to")
+
+// CheckFolder says whether bodies can be kept in a folder. It leaves nothing there.
+func CheckFolder(dir string) error {
+	f, err := Spool(dir, []byte("x"), bytes.NewReader(nil), 1)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
 
 // A File is a body in a file without a name, which is gone with the process. A
 // request that waits for a slow model then holds no memory for it.
