@@ -72,8 +72,7 @@ func refuse(c *gin.Context, v client.Verdict) {
 // accepted reads the body and returns its canonical form. When it returns nil
 // it has answered.
 func (s *server) accepted(c *gin.Context, b geo.Boundary) (client.Verdict, []byte) {
-	// One byte more than the decoder takes, so that it can say what is wrong.
-	source, ok := body(c, policy.MaxRawBytes+1)
+	source, ok := body(c, policy.MaxRawBytes)
 	if !ok {
 		return client.Verdict{}, nil
 	}

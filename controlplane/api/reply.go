@@ -66,12 +66,12 @@ func (s *server) failWith(c *gin.Context, err error) {
 	fail(c, http.StatusInternalServerError, client.CodeInternal, "internal error; the control plane's log says more")
 }
 
-// body reads a request's body up to a limit. When it returns false it has
-// answered.
-func body(c *gin.Context, limit int64) ([]byte, bool) {
-	text, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+// body reads a request's body of at most so many bytes, or one more: then what
+// reads it can say what is wrong. When it returns false it has answered.
+func body(c *gin.Context, most int64) ([]byte, bool) {
+	text, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, most+1))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		fail(c, http.StatusRequestEntityTooLarge, client.CodeTooLarge, fmt.Sprintf("the body may have at most %d bytes", limit))
+		fail(c, http.StatusRequestEntityTooLarge, client.CodeTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
 		return nil, false
 	}
 	if err != nil {

@@ -158,8 +158,8 @@ func (b *bench) get(t *testing.T, suffix string) string {
 	return string(resp.Kvs[0].Value)
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
+// Eventually waits for a condition, asking again and again.
+func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !condition() {
