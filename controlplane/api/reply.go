@@ -90,7 +90,7 @@ func jsonBody(c *gin.Context, into any) bool {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(into)
-	if err == nil && dec.More() {
+	if _, more := dec.Token(); err == nil && !errors.Is(more, io.EOF) { // More would take a bracket for the end
 		err = errors.New("something follows the object")
 	}
 	if err != nil {
