@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ const (
 	maxJSONBytes = 64 << 10
 	// A write with all its tries: 4 × 5 s and the waits between them.
 	writeLimit = 25 * time.Second
+	// The status in the log of a request whose caller has hung up.
+	statusGone = 499
 )
 
 func fail(c *gin.Context, status int, code, message string) {
@@ -61,6 +64,10 @@ func (s *server) failWith(c *gin.Context, err error) {
 			fail(c, http.StatusNotFound, client.CodeNotFound, absent.Error())
 			return
 		}
+	}
+	if errors.Is(err, context.Canceled) { // the caller hung up during a read; nobody sees the answer
+		c.AbortWithStatus(statusGone)
+		return
 	}
 	s.log.Error().Err(err).Msg("operator request ended in an unexpected error")
 	fail(c, http.StatusInternalServerError, client.CodeInternal, "internal error; the control plane's log says more")
