@@ -49,8 +49,8 @@ type Client struct {
 
 // New makes a Client. It makes no call.
 func New(cfg Config) (*Client, error) {
-	base, err := url.Parse(strings.TrimSuffix(cfg.URL, "/"))
-	if err != nil || base.Host == "" || base.User != nil || base.RawQuery != "" || (base.Scheme != "http" && base.Scheme != "https") {
+	base, err := url.Parse(strings.TrimRight(cfg.URL, "/"))
+	if err != nil || base.Host == "" || base.User != nil || base.RawQuery != "" || base.Fragment != "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, fmt.Errorf("control plane URL %q: want https://host[:port]", cfg.URL)
 	}
 	transport := &http.Transport{
