@@ -382,3 +382,21 @@ func TestLoopbackBackendsNeedTheSwitch(t *testing.T) {
 		t.Errorf("policy %d is in force", serial)
 	}
 }
+
+// After the restore of an older etcd a publication is in force in every gateway
+// that follows a newer serial, and says why its own is so high.
+func TestAPublicationAfterTheRestoreOfAnOlderEtcdIsFollowed(t *testing.T) {
+	t.Parallel()
+	b := serve(t)
+	b.publish(t, "payroll")
+	b.announce(t, store.Presence{Gateway: "gw-1", Region: "swedencentral", AppliedSerial: 7, AppliedDigest: "of-before"})
+	p := b.publish(t, "payroll")
+	if p.Serial != 8 || p.Unchanged || !strings.Contains(p.Note, "gw-1") || !strings.Contains(p.Note, "serials 2 to 7") {
+		t.Errorf("publication %+v", p)
+	}
+	var reply client.AuditReply
+	b.get(t, "/audit?limit=1").Into(t, http.StatusOK, &reply)
+	if len(reply.Records) != 1 || reply.Records[0].Note != p.Note {
+		t.Errorf("audit %+v", reply.Records)
+	}
+}
