@@ -31,7 +31,7 @@ type Cluster interface {
 
 // patience bounds every wait for something that should happen: no more than a
 // sign that it never will.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Run runs the whole contract.
 func Run(t *testing.T, c Cluster) {
