@@ -161,12 +161,12 @@ func TestBackendsOnThisMachineNeedTheSwitch(t *testing.T) {
 
 // Every fault of a configuration is told at once, each with its path.
 func TestEveryFaultOfAConfigurationIsToldWithItsPath(t *testing.T) {
-	config := write(t, folder(t), "listen: nowhere\nresidency: {countries: []}\nadmin: {listen: x}\n")
+	config := write(t, folder(t), "boundary: eu\nlisten: nowhere\nresidency: {countries: []}\nadmin: {listen: x}\n")
 	got := gatewayCommand(t, "check", "--config", config)
 	if got.code != exitUsage {
 		t.Errorf("exit code %d", got.code)
 	}
-	for _, path := range []string{"boundary", "region", "listen", "residency.countries", "admin.listen", "policy"} {
+	for _, path := range []string{"region", "listen", "residency.countries", "admin.listen", "policy"} {
 		if !strings.Contains(got.errors, path) {
 			t.Errorf("no word of %s in\n%s", path, got.errors)
 		}
