@@ -20,6 +20,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/apitest"
 	"github.com/stampgate/stampgate/controlplane/store/storetest"
 	"github.com/stampgate/stampgate/infra/devstack"
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 // The programs are built once, without the race detector: what is tested here
@@ -203,12 +204,7 @@ func TestDevServesFromEveryGatewayAndStopsWhole(t *testing.T) {
 
 // The curl line is run as it stands, by a shell.
 func TestTheCurlLineThatDevPrintsWorks(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("curl is not installed: CI must run the printed line")
-		}
-		t.Skip("SKIPPED: curl is not installed")
-	}
+	needs.Tool(t, "curl")
 	for name, flags := range map[string][]string{"plain": nil, "TLS": {"--tls"}} {
 		t.Run(name, func(t *testing.T) {
 			d := startDev(t, filepath.Join(t.TempDir(), "dev"), append(two(), flags...)...)
