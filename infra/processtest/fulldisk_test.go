@@ -38,8 +38,8 @@ func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 			}
 			needs.Fill(t, filepath.Join(disk, "other"))
 			s.Publish(without(s.Policy, "leaver"))
-			await(t, "the policy is in force", func() bool { return s.answers(p, "leaver") == "401 unauthorized" })
-			await(t, "status tells whether it is kept", func() bool {
+			e2e.Await(t, "the policy is in force", func() bool { return s.answers(p, "leaver") == "401 unauthorized" })
+			e2e.Await(t, "status tells whether it is kept", func() bool {
 				st, ok := p.status()
 				return ok && st.Policy.Serial == 2 && (st.Policy.Unkept != "") == taken
 			})
@@ -56,7 +56,7 @@ func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 			} else {
 				p.awaitReady()
 			}
-			await(t, "it answers", func() bool { return p.health("/health/live") == http.StatusOK })
+			e2e.Await(t, "it answers", func() bool { return p.health("/health/live") == http.StatusOK })
 			for client, wanted := range want {
 				if got := s.answers(p, client); got != wanted {
 					t.Errorf("after a cold start without etcd %s gets %s, want %s", client, got, wanted)
@@ -71,7 +71,7 @@ func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 
 // awaitUnkept waits until the control plane shows what the disk did not take.
 func (s *stamp) awaitUnkept(p *process) {
-	await(s.T, "the control plane shows it", func() bool {
+	e2e.Await(s.T, "the control plane shows it", func() bool {
 		status, err := s.Control.Status(s.T.Context())
 		if err != nil {
 			return false
