@@ -43,7 +43,7 @@ func TestCheckFailsWhereTheStartWouldAndSaysTheSame(t *testing.T) {
 		"no place for etcd":   {rest + "boundaries: {eu: {}, us: {}}\n", []string{"boundaries.eu", "boundaries.us", "embedded.dir"}},
 		"an etcd by no URL":   {rest + "boundaries: {eu: {etcd: {endpoints: [\"h:1\"]}}}\n", []string{"boundaries.eu", "etcd.endpoints[0]"}},
 		"a name that is none": {rest + "embedded: {dir: D/e}\nboundaries: {\"e u\": {}}\n", []string{`"e u"`, "small letters"}},
-		"a word that is none": {rest + "bounderies: {}\n", []string{"bounderies"}},
+		"a word that is none": {rest + "borders: {}\n", []string{"borders"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

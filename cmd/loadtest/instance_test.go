@@ -83,7 +83,7 @@ func TestAnInstanceThatMakesNoSenseNamesWhat(t *testing.T) {
 		"":                               `"", want name=value`,
 		"name=a,":                        `"", want name=value`,
 		"name":                           `"name", want name=value`,
-		"nmae=a":                         `no setting "nmae"; there are name, region, listen`,
+		"nam=a":                         `no setting "nam"; there are name, region, listen`,
 		"tls=perhaps":                    `tls = "perhaps", want true or false`,
 		"deployment=d:m:v:s:tpm":         `deployment d: "tpm", want tpm=N`,
 		"deployment=d:m:v:s:tpm=many":    `"tpm=many", want tpm=N, rpm=N or ptu=N`,
@@ -94,7 +94,7 @@ func TestAnInstanceThatMakesNoSenseNamesWhat(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	_, err := simulateFlags{instances: []string{"name=a,listen=127.0.0.5:0", "nmae=b"}}.config()
+	_, err := simulateFlags{instances: []string{"name=a,listen=127.0.0.5:0", "nam=b"}}.config()
 	if err == nil || !strings.HasPrefix(err.Error(), "--instance 2: ") {
 		t.Errorf("of two the second: %v", err)
 	}

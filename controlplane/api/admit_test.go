@@ -119,7 +119,7 @@ func TestAnUnknownBoundaryIsRefusedWithTheKnownOnes(t *testing.T) {
 		for _, name := range []string{"mars", "B-0", ".", "%2e%2e", strings.Repeat("x", 300), "a%2Fb", "%00"} {
 			e := b.Call(t, apitest.Request{Method: r.method, Path: "/api/v1/boundaries/" + name + r.rest, Body: r.body}).
 				Refusal(t, http.StatusNotFound, client.CodeNotFound)
-			if strings.Contains(e.Message, "served here") && !(strings.Contains(e.Message, string(first)) && strings.Contains(e.Message, string(b.name))) {
+			if strings.Contains(e.Message, "served here") && (!strings.Contains(e.Message, string(first)) || !strings.Contains(e.Message, string(b.name))) {
 				t.Errorf("%s of %q: %q does not name what there is", r.rest, name, e.Message)
 			}
 		}
