@@ -83,7 +83,7 @@ func TestAnInstanceThatMakesNoSenseNamesWhat(t *testing.T) {
 		"":                               `"", want name=value`,
 		"name=a,":                        `"", want name=value`,
 		"name":                           `"name", want name=value`,
-		"nam=a":                         `no setting "nam"; there are name, region, listen`,
+		"nam=a":                          `no setting "nam"; there are name, region, listen`,
 		"tls=perhaps":                    `tls = "perhaps", want true or false`,
 		"deployment=d:m:v:s:tpm":         `deployment d: "tpm", want tpm=N`,
 		"deployment=d:m:v:s:tpm=many":    `"tpm=many", want tpm=N, rpm=N or ptu=N`,
