@@ -95,9 +95,12 @@ func LoadConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
+	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if len(text) > maxConfigBytes { // what is cut off must not become what is not said
+		return Config{}, fmt.Errorf("%s: more than %d bytes are no configuration", path, maxConfigBytes)
 	}
 	cfg, err := ParseConfig(text)
 	if err != nil {

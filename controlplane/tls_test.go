@@ -21,10 +21,10 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/stampgate/stampgate/controlplane"
+	"github.com/stampgate/stampgate/controlplane/apitest"
 	"github.com/stampgate/stampgate/controlplane/client"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
-	"github.com/stampgate/stampgate/stamp/secret"
 	"github.com/stampgate/stampgate/stamp/telemetry"
 )
 
@@ -40,12 +40,7 @@ func TestOverTLSToOperatorsAndToEtcd(t *testing.T) {
 		c.TLS = controlplane.TLS{CertFile: cert, KeyFile: key}
 		c.Boundaries = map[geo.Boundary]controlplane.Boundary{"eu": {Etcd: etcd}}
 	})
-	c, err := client.New(client.Config{URL: r.URL, Token: secret.New(r.token), CAFile: ca.file})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if p, err := c.Publish(t.Context(), "eu", document(t, "a"), client.PublishOptions{}); err != nil || p.Serial != 1 {
+	if p, err := r.trusting(t, ca.file).Publish(t.Context(), "eu", apitest.Policy("eu", "payroll-a"), client.PublishOptions{}); err != nil || p.Serial != 1 {
 		t.Fatalf("publish: %+v, %v", p, err)
 	}
 	if _, err := r.client.Status(t.Context()); !isUnreachable(err) {

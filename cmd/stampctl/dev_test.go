@@ -18,7 +18,10 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/controlplane/apitest"
+	"github.com/stampgate/stampgate/controlplane/store/storetest"
 	"github.com/stampgate/stampgate/infra/devstack"
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 // The programs are built once, without the race detector: what is tested here
@@ -50,28 +53,10 @@ type devRun struct {
 	t       *testing.T
 	cmd     *exec.Cmd
 	dir     string
-	out     lockedBuffer
-	errs    lockedBuffer
+	out     apitest.Log
+	errs    apitest.Log
 	ended   chan struct{}
 	exitErr error // read only after ended is closed
-}
-
-// lockedBuffer can be read while a process writes to it.
-type lockedBuffer struct {
-	mu  sync.Mutex // guards the field below
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func startDev(t *testing.T, dir string, flags ...string) *devRun {
@@ -100,7 +85,7 @@ func startDev(t *testing.T, dir string, flags ...string) *devRun {
 func (d *devRun) ready() *devstack.Stack {
 	d.t.Helper()
 	var s *devstack.Stack
-	await(d.t, "the stack file", func() bool {
+	storetest.Eventually(d.t, "the stack file", func() bool {
 		var err error
 		s, err = devstack.Load(filepath.Join(d.dir, devstack.StackFileName))
 		select {
@@ -124,20 +109,6 @@ func (d *devRun) exit() int {
 	return d.cmd.ProcessState.ExitCode()
 }
 
-func await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-deadline:
-			t.Fatalf("no %s after a minute", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func pidsOf(s *devstack.Stack) []int {
 	pids := []int{s.ControlPlane.PID}
 	for _, b := range s.Boundaries {
@@ -159,7 +130,7 @@ func alive(pid int) bool {
 
 func awaitDead(t *testing.T, pids []int) {
 	t.Helper()
-	await(t, fmt.Sprintf("end of all of %v", pids), func() bool {
+	storetest.Eventually(t, fmt.Sprintf("end of all of %v", pids), func() bool {
 		return !slices.ContainsFunc(pids, alive)
 	})
 }
@@ -234,17 +205,12 @@ func TestDevServesFromEveryGatewayAndStopsWhole(t *testing.T) {
 
 // The curl line is run as it stands, by a shell.
 func TestTheCurlLineThatDevPrintsWorks(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("curl is not installed: CI must run the printed line")
-		}
-		t.Skip("SKIPPED: curl is not installed")
-	}
+	needs.Tool(t, "curl")
 	for name, flags := range map[string][]string{"plain": nil, "TLS": {"--tls"}} {
 		t.Run(name, func(t *testing.T) {
 			d := startDev(t, filepath.Join(t.TempDir(), "dev"), append(two(), flags...)...)
 			d.ready()
-			await(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
+			storetest.Eventually(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
 			_, rest, _ := strings.Cut(d.out.String(), "try a request:\n")
 			line, _, _ := strings.Cut(rest, "\n\n")
 			out, err := exec.Command("sh", "-c", line).Output()
@@ -273,7 +239,7 @@ func TestAKilledDevLeavesNoProcessAndStartsAgain(t *testing.T) {
 
 	again := startDev(t, dir, append(two(), "--output", "json")...)
 	eu := again.ready().Boundaries["eu"]
-	await(t, "result", func() bool {
+	storetest.Eventually(t, "result", func() bool {
 		var shown devstack.Stack
 		return json.Unmarshal([]byte(again.out.String()), &shown) == nil && shown.PID == again.cmd.Process.Pid
 	})
@@ -289,7 +255,7 @@ func TestADeadGatewayIsReportedAndTheRestGoesOn(t *testing.T) {
 	if err := syscall.Kill(eu.Gateways[0].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "report", func() bool { return strings.Contains(d.errs.String(), "the stack goes on without it") })
+	storetest.Eventually(t, "report", func() bool { return strings.Contains(d.errs.String(), "the stack goes on without it") })
 	for _, want := range []string{eu.Gateways[0].Name, "signal: killed", "its last lines", `"message":"ready"`} {
 		if !strings.Contains(d.errs.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, d.errs.String())

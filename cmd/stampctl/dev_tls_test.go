@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 
 	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/controlplane/store/storetest"
 	"github.com/stampgate/stampgate/infra/devstack"
 )
 
@@ -40,7 +41,7 @@ func TestDevWithTLSServesByHTTPSAloneAndKeepsItsAuthority(t *testing.T) {
 		t.Fatalf("caFile = %q", before.CAFile)
 	}
 	served(t, before)
-	await(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
+	storetest.Eventually(t, "advice", func() bool { return strings.Contains(d.out.String(), "Ctrl-C stops everything") })
 	for _, want := range []string{
 		"the certificate to trust     " + before.CAFile, "curl -s --cacert '" + before.CAFile + "' 'https://",
 		"NODE_EXTRA_CA_CERTS=" + before.CAFile, "OPENAI_BASE_URL=https://",

@@ -30,10 +30,11 @@ func (g *globals) askGateway(ctx context.Context, f explainFlags) (*adminapi.Exp
 	if err != nil {
 		return nil, err
 	}
-	target, err := url.Parse(strings.TrimSuffix(f.gatewayAdmin, "/") + adminapi.ExplainPath)
-	if err != nil || target.Host == "" {
+	target, err := url.Parse(f.gatewayAdmin)
+	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
 		return nil, usage("--gateway-admin %s: want the URL of a gateway's admin listener, such as http://127.0.0.1:9443", f.gatewayAdmin)
 	}
+	target = target.JoinPath(adminapi.ExplainPath)
 	target.RawQuery = url.Values{adminapi.ExplainClient: {f.Client}, adminapi.ExplainRoute: {f.Route}}.Encode()
 	ctx, cancel := context.WithTimeout(ctx, gatewayTimeout)
 	defer cancel()

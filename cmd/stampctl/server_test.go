@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,15 +9,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rs/zerolog"
 
-	"github.com/stampgate/stampgate/controlplane/api"
+	"github.com/stampgate/stampgate/controlplane/apitest"
 	"github.com/stampgate/stampgate/controlplane/embedded"
-	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
-	"github.com/stampgate/stampgate/stamp/secret"
 )
-
-const testToken = "the admin token of the tests"
 
 // TestServerScripts runs every testdata/server/*.txtar against a real control
 // plane of its own: the API in this process, on an etcd in this process.
@@ -35,9 +30,9 @@ func TestServerScripts(t *testing.T) {
 			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv(envServer, url)
-			env.Setenv(envToken, testToken)
+			env.Setenv(envToken, apitest.Token)
 			env.Setenv(envAuthor, "alice")
-			return os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(testToken+"\n"), 0o600)
+			return os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(apitest.Token+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
@@ -47,39 +42,21 @@ func TestServerScripts(t *testing.T) {
 // announces itself, so that status has something to show.
 func startControlPlane(env *testscript.Env, dir string) (url string, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	log := zerolog.Nop()
-	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, NoSync: true}, log)
+	env.Defer(cancel)
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, NoSync: true}, zerolog.Nop())
 	if err != nil {
-		cancel()
 		return "", err
 	}
 	env.Defer(etcd.Close)
-	stores := map[geo.Boundary]*store.Store{}
-	for _, b := range []geo.Boundary{"eu", "us"} {
-		s, err := store.Open(store.Config{Endpoints: etcd.Endpoints()}, log)
-		if err != nil {
-			cancel()
-			return "", err
-		}
-		env.Defer(func() { _ = s.Close() })
-		stores[b] = s
-	}
-	key, err := signing.GenerateKey()
+	server, err := apitest.Start(apitest.Config{Etcd: etcd.Endpoints(), Boundaries: []geo.Boundary{"eu", "us"}})
 	if err != nil {
-		cancel()
 		return "", err
 	}
-	handler, err := api.New(api.Config{Stores: stores, Key: key, Token: secret.New(testToken), Log: log})
-	if err != nil {
-		cancel()
-		return "", err
-	}
-	server := httptest.NewServer(handler)
 	env.Defer(server.Close)
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		_ = stores["eu"].AnnouncePresence(ctx, "eu", func() store.Presence {
+		_ = server.Stores["eu"].AnnouncePresence(ctx, "eu", func() store.Presence {
 			return store.Presence{Gateway: "eu-swc-1", Region: "swedencentral", Health: "pass"}
 		}, nil)
 	}()

@@ -145,7 +145,7 @@ func stateOf(gw client.Gateway, current *client.Publication) (text string, look 
 		parts = append(parts, fmt.Sprintf("refused policy %d: %s", gw.RefusedSerial, orDash(gw.RefusedReason)))
 	}
 	if gw.Unkept != "" {
-		parts = append(parts, "not on disk: "+gw.Unkept)
+		parts = append(parts, "not on disk: "+clean(gw.Unkept))
 	}
 	switch {
 	case current == nil || gw.Current:

@@ -66,8 +66,7 @@ type candidate struct {
 
 // accepted reads the body. When it returns false it has answered.
 func (s *server) accepted(c *gin.Context, b geo.Boundary) (candidate, bool) {
-	// One byte more than the decoder takes, so that it can say what is wrong.
-	source, ok := body(c, policy.MaxRawBytes+1)
+	source, ok := body(c, policy.MaxRawBytes)
 	if !ok {
 		return candidate{}, false
 	}

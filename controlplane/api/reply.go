@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ const (
 	maxJSONBytes = 64 << 10
 	// A write with all its tries: 4 × 5 s and the waits between them.
 	writeLimit = 25 * time.Second
+	// The status in the log of a request whose caller has hung up.
+	statusGone = 499
 )
 
 func fail(c *gin.Context, status int, code, message string) {
@@ -68,16 +71,20 @@ func (s *server) failWith(c *gin.Context, err error) {
 			return
 		}
 	}
+	if errors.Is(err, context.Canceled) { // the caller hung up during a read; nobody sees the answer
+		c.AbortWithStatus(statusGone)
+		return
+	}
 	s.log.Error().Err(err).Msg("operator request ended in an unexpected error")
 	fail(c, http.StatusInternalServerError, client.CodeInternal, "internal error; the control plane's log says more")
 }
 
-// body reads a request's body up to a limit. When it returns false it has
-// answered.
-func body(c *gin.Context, limit int64) ([]byte, bool) {
-	text, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+// body reads a request's body of at most so many bytes, or one more: then what
+// reads it can say what is wrong. When it returns false it has answered.
+func body(c *gin.Context, most int64) ([]byte, bool) {
+	text, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, most+1))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		fail(c, http.StatusRequestEntityTooLarge, client.CodeTooLarge, fmt.Sprintf("the body may have at most %d bytes", limit))
+		fail(c, http.StatusRequestEntityTooLarge, client.CodeTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
 		return nil, false
 	}
 	if err != nil {
@@ -96,7 +103,7 @@ func jsonBody(c *gin.Context, into any) bool {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(into)
-	if err == nil && dec.More() {
+	if _, more := dec.Token(); err == nil && !errors.Is(more, io.EOF) { // More would take a bracket for the end
 		err = errors.New("something follows the object")
 	}
 	if err != nil {

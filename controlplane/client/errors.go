@@ -64,7 +64,12 @@ type APIError struct {
 	Message string
 }
 
-func (e *APIError) Error() string { return fmt.Sprintf("%s (%s)", e.Message, e.Code) }
+func (e *APIError) Error() string {
+	if e.Code == "" { // it did not come from the control plane, but from something before it
+		return e.Message
+	}
+	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+}
 
 func errorOf(status int, reply ErrorReply) error {
 	b := reply.Error

@@ -76,8 +76,10 @@ func Start(ctx context.Context, cfg Config, log zerolog.Logger) (*Server, error)
 	if before, ok := lastListen(cfg.Dir); ok && client.Port() == "0" {
 		s, err = start(ctx, cfg, before, log)
 	}
-	if s == nil && ctx.Err() == nil {
-		s, err = start(ctx, cfg, client, log)
+	if s == nil {
+		if err = ctx.Err(); err == nil {
+			s, err = start(ctx, cfg, client, log)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start embedded etcd in %s: %w", cfg.Dir, err)

@@ -128,6 +128,9 @@ func decodeEnvelope(key string, value []byte) (Envelope, error) {
 	if err := json.Unmarshal(value, &e); err != nil {
 		return Envelope{}, &MalformedError{Key: key, Err: errors.New("not an envelope in JSON")}
 	}
+	if e.Format == 0 {
+		return e, &MalformedError{Key: key, Err: errors.New("it says no format")} // damaged: no version wrote this
+	}
 	if err := e.claim().CheckFormat(); err != nil {
 		return e, err
 	}

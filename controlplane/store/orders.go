@@ -204,6 +204,9 @@ func decodeOrder(boundary geo.Boundary, key string, value []byte) (Order, error)
 	if err := json.Unmarshal(value, &o); err != nil {
 		return Order{}, &MalformedError{Key: key, Err: errors.New("not an order in JSON")}
 	}
+	if o.Format == 0 {
+		return Order{}, &MalformedError{Key: key, Err: errors.New("it says no format")}
+	}
 	if err := o.claim().CheckFormat(); err != nil {
 		return Order{}, err
 	}

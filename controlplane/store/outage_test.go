@@ -38,17 +38,6 @@ func open(t *testing.T, log zerolog.Logger, endpoints ...string) *store.Store {
 	return s
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s still not: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // a real etcd on a real network: there is nothing to be woken by
-	}
-}
-
 func follow(t *testing.T, s *store.Store) *storetest.Recorder {
 	t.Helper()
 	r := &storetest.Recorder{}
@@ -91,21 +80,21 @@ func TestAStoreOutlivesItsEtcd(t *testing.T) {
 	}
 	srv, direct := up()
 	publish(t, direct, "one")
-	eventually(t, "told of policy 1 once etcd is up", func() bool { return r.Last() == 1 })
+	storetest.Eventually(t, "told of policy 1 once etcd is up", func() bool { return r.Last() == 1 })
 	_ = direct.Close()
 	proxy.Cut()
 	srv.Close()
-	eventually(t, "told that etcd is gone", func() bool { online, _ := r.Online(); return !online })
+	storetest.Eventually(t, "told that etcd is gone", func() bool { online, _ := r.Online(); return !online })
 	if r.Last() != 1 || r.Invalid() != "" {
 		t.Errorf("with etcd gone: last %d, invalid %q", r.Last(), r.Invalid())
 	}
 	_, direct = up()
-	eventually(t, "connected again", func() bool { online, _ := r.Online(); return online })
+	storetest.Eventually(t, "connected again", func() bool { online, _ := r.Online(); return online })
 	if got := r.Serials(); len(got) != 1 {
 		t.Errorf("told of %v: the same policy again", got)
 	}
 	publish(t, direct, "two")
-	eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
+	storetest.Eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 }
 
 // An etcd that was restored from a backup has a lower revision than the watch
@@ -122,13 +111,13 @@ func TestAnEtcdThatWasSetBackIsNoticed(t *testing.T) {
 		publish(t, direct, fmt.Sprint("old ", i))
 	}
 	r := follow(t, s)
-	eventually(t, "told of policy 20", func() bool { return r.Last() == 20 })
+	storetest.Eventually(t, "told of policy 20", func() bool { return r.Last() == 20 })
 	restored := startEtcd(t, embedded.Config{})
 	publish(t, open(t, zerolog.Nop(), restored.Endpoints()...), "restored")
 	proxy.Retarget(strings.TrimPrefix(restored.Endpoints()[0], "http://"))
 	proxy.Cut()
 	// It is handed on: whether a lower serial counts is the follower's question.
-	eventually(t, "told of what the restored etcd holds", func() bool { return r.Last() == 1 })
+	storetest.Eventually(t, "told of what the restored etcd holds", func() bool { return r.Last() == 1 })
 	if !strings.Contains(log.String(), "restored or replaced") {
 		t.Errorf("nobody was told that etcd was set back:\n%s", log.String())
 	}
@@ -148,12 +137,12 @@ func TestAWatchOfAQuietEtcdStaysConnected(t *testing.T) {
 	}
 	defer s.Close()
 	r := follow(t, s)
-	eventually(t, "connected", func() bool { online, _ := r.Online(); return online })
+	storetest.Eventually(t, "connected", func() bool { online, _ := r.Online(); return online })
 	// Eight times the silence that ends a watch pass. Without signs of life it
 	// would be interrupted some seven times; three are left to a machine that
 	// stands still for a while.
 	quiet := time.Now().Add(5 * time.Second)
-	eventually(t, "eight silences long", func() bool { return time.Now().After(quiet) })
+	storetest.Eventually(t, "eight silences long", func() bool { return time.Now().After(quiet) })
 	if _, n := r.Online(); n > 2+2*3 {
 		t.Errorf("Connected was called %d times", n)
 	}

@@ -2,7 +2,6 @@ package follow
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/signing"
 	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/geo"
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 const small = `
@@ -269,15 +269,7 @@ func TestADamagedNoteLearnsNothingFromAForgedPolicy(t *testing.T) {
 // On a file system that is really full the next policy finds its room, and the one
 // after it, if the room is taken meanwhile, is not forgotten.
 func TestP2ARealFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := mountSmall(dir, 6<<20); err != nil {
-		t.Skipf("no small file system can be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unmount(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := needs.SmallDisk(t, 6<<20)
 	l := newLab(t, filepath.Join(dir, "cache"))
 	f, err := l.start(0)
 	if err != nil {
@@ -287,7 +279,7 @@ func TestP2ARealFullDisk(t *testing.T) {
 	if s := f.State(); s.Unkept != "" {
 		t.Fatal(s.Unkept)
 	}
-	fill(t, filepath.Join(dir, "other"))
+	needs.Fill(t, filepath.Join(dir, "other"))
 	for serial := uint64(6); serial <= 9; serial++ { // the room is taken back each time
 		f.Policy(l.envelope(serial))
 		cold, err := l.start(0)
@@ -298,27 +290,10 @@ func TestP2ARealFullDisk(t *testing.T) {
 	if err := os.Remove(filepath.Join(l.dir, reserveFile)); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, filepath.Join(dir, "more"))
+	needs.Fill(t, filepath.Join(dir, "more"))
 	f.Policy(l.envelope(10))
 	if s := f.State(); s.AppliedSerial != 10 || !strings.Contains(s.Unkept, "policy 10") {
 		t.Errorf("serial %d, unkept %q", s.AppliedSerial, s.Unkept)
 	}
 	l.coldStarts(9, 10)
-}
-
-// fill takes all the room that is left.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	for size := 64 << 10; size > 0; {
-		if _, err := file.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
-			size /= 2
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/infra/needs"
 	"github.com/stampgate/stampgate/infra/terraform/plan"
 )
 
@@ -326,23 +327,11 @@ func (l *lab) hostsFile(h *host, text string) {
 // error.
 func require(t *testing.T) {
 	t.Helper()
-	missing := func(why string) {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(why)
-		}
-		t.Skip("SKIPPED:", why)
-	}
 	if testing.Short() {
 		t.Skip("-short: processes in namespaces take half a minute")
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: not root: network namespaces cannot be made")
-	}
-	for _, tool := range []string{"terraform", "ip", "nft", "sysctl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing(err.Error())
-		}
-	}
+	needs.Root(t, "network namespaces cannot be made")
+	needs.Tool(t, "terraform", "ip", "nft", "sysctl")
 	name := fmt.Sprintf("sgb-%d-try", os.Getpid())
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

@@ -14,17 +14,8 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/infra/needs"
 )
-
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED:", err)
-	}
-}
 
 func read(t *testing.T, name string) string {
 	t.Helper()
@@ -124,7 +115,7 @@ func TestGoKnowsTheMemoryLimit(t *testing.T) {
 }
 
 func TestPrepareMakesWhatIsNeeded(t *testing.T) {
-	need(t, "openssl")
+	needs.Tool(t, "openssl")
 	state := filepath.Join(t.TempDir(), "state")
 	prepare := func() string {
 		cmd := exec.CommandContext(t.Context(), "./prepare", "gateway.example.com")
@@ -180,7 +171,7 @@ func TestTheImageIsLoadedUnderItsName(t *testing.T) {
 }
 
 func TestPrometheusReadsItsConfiguration(t *testing.T) {
-	need(t, "promtool")
+	needs.Tool(t, "promtool")
 	dir := t.TempDir()
 	text := strings.ReplaceAll(read(t, "prometheus.yml"), "/run/secrets/admin.token", filepath.Join(dir, "token"))
 	for name, content := range map[string]string{"prometheus.yml": text, "rules.yml": read(t, "../prometheus/rules.yml"), "token": "x"} {

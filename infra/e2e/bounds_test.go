@@ -23,26 +23,11 @@ import (
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
-// dial opens a connection to the host of a URL, with a deadline for all of it.
-func dial(t *testing.T, url string) net.Conn {
-	t.Helper()
-	_, host, _ := strings.Cut(url, "://")
-	c, err := net.Dial("tcp", host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(e2e.Limit)); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // saidUntilClosed sends text and returns what comes back until the other side
 // ends the connection.
 func saidUntilClosed(t *testing.T, url, text string) string {
 	t.Helper()
-	c := dial(t, url)
+	c := e2e.Dial(t, url)
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +124,7 @@ func TestAnUnfinishedStreamIsAnswered(t *testing.T) {
 // of an answer has a deadline, the server's own as well.
 func TestAClientThatNeverReadsIsClosed(t *testing.T) {
 	s := e2e.Start(t, e2e.Options{Configure: quick})
-	c := dial(t, s.Gateways[0].URL)
+	c := e2e.Dial(t, s.Gateways[0].URL)
 	ask := bytes.Repeat([]byte("GET /health/route/gpt-4o HTTP/1.1\r\nHost: x\r\n\r\n"), 1000)
 	for {
 		if _, err := c.Write(ask); err != nil {
@@ -167,12 +152,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			s := e2e.Start(t, e2e.Options{Configure: func(c *gateway.Config) { c.Limits = tt.limits }})
 			g := s.Gateways[0]
 			served := func() net.Conn {
-				c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = c.Close() })
-				_ = c.SetDeadline(time.Now().Add(e2e.Limit))
+				c := e2e.Dial(t, g.URL)
 				_, _ = io.WriteString(c, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
 				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 				if err != nil {
@@ -214,11 +194,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			s.Await("the free place is given again", func() bool { return served() != nil })
 			// Nor do connections that never say a word keep others out.
 			for range 20 {
-				c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = c.Close() })
+				e2e.Dial(t, g.URL)
 			}
 			s.Await("a call is served beside silent connections", func() bool {
 				status, _ := one(t, g, "GET /openai/v1/models HTTP/1.1\r\nHost: x\r\napi-key: "+s.Key+"\r\n\r\n")
@@ -233,12 +209,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 // will be.
 func one(t *testing.T, g *e2e.Gateway, request string) (status int, closes bool) {
 	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := e2e.Dial(t, g.URL)
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(e2e.Limit))
 	_, _ = io.WriteString(c, request)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
@@ -251,12 +223,7 @@ func one(t *testing.T, g *e2e.Gateway, request string) (status int, closes bool)
 // A refusal costs no connection where the body was small and came with the head.
 func TestASmallRefusedRequestKeepsItsConnection(t *testing.T) {
 	s := e2e.Start(t, e2e.Options{})
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.Gateways[0].URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(e2e.Limit))
+	c := e2e.Dial(t, s.Gateways[0].URL)
 	answers := bufio.NewReader(c)
 	for range 3 {
 		_, _ = io.WriteString(c, "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\napi-key: wrong\r\nContent-Length: 15\r\n\r\n{\"messages\":[]}")
@@ -327,7 +294,7 @@ func TestHeldBytesAreBounded(t *testing.T) {
 	g := s.Gateways[0]
 	// Announced is not held.
 	for range 20 {
-		_, _ = io.WriteString(dial(t, g.URL), "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\napi-key: "+s.Key+"\r\nContent-Length: "+fmt.Sprint(32*mib)+"\r\n\r\n{")
+		_, _ = io.WriteString(e2e.Dial(t, g.URL), "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\napi-key: "+s.Key+"\r\nContent-Length: "+fmt.Sprint(32*mib)+"\r\n\r\n{")
 	}
 	s.Await("20 bodies have begun", func() bool { return s.Status(g).InFlight == 20 })
 	if n := metric(t, s, g, "stampgate_held_bytes"); n > 2*mib {
@@ -336,7 +303,7 @@ func TestHeldBytesAreBounded(t *testing.T) {
 	part := append([]byte(`{"messages":"`), bytes.Repeat([]byte("x"), 17*mib)...)
 	var open []net.Conn
 	for range 2 {
-		c := dial(t, g.URL)
+		c := e2e.Dial(t, g.URL)
 		_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n", chatPath, s.Key, 32*mib)
 		if _, err := c.Write(part); err != nil {
 			t.Fatal(err)

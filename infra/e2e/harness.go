@@ -344,17 +344,7 @@ func (s *Stack) Admin(g *Gateway, path string) []byte {
 // Await waits until what holds.
 func (s *Stack) Await(what string, holds func() bool) {
 	s.T.Helper()
-	deadline := time.NewTimer(Limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			s.T.Fatalf("waited in vain: %s", what)
-		}
-	}
+	Await(s.T, what, holds)
 }
 
 // AwaitPolicy waits until the serial is in force on every gateway.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"syscall"
@@ -300,15 +299,7 @@ func unread(t *testing.T, c net.Conn) int {
 func TestP1AClientThatDoesNotReadIsEndedToo(t *testing.T) {
 	s := e2e.Start(t, e2e.Options{Log: io.Discard, Latency: azuresim.Latency{Tokens: 200_000}})
 	g, backend := s.Gateways[0], s.Sim.Instance("swedencentral-ptu")
-	u, err := url.Parse(g.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.Dial("tcp", u.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	conn := e2e.Dial(t, g.URL)
 	body := chatBody(true)
 	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n%s", chatPath, s.Key, len(body), body)
 	s.Await("the stream runs", func() bool { return backend.InFlight() == 1 })

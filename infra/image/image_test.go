@@ -14,23 +14,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED:", err)
-	}
-}
+	"github.com/stampgate/stampgate/infra/needs"
+)
 
 // build builds an image of binaries with the given text and returns its id and
 // archive. What is in the binaries does not matter here.
 func build(t *testing.T, text string) (id string, archive []byte) {
 	t.Helper()
-	need(t, "buildah")
+	needs.Tool(t, "buildah")
 	binaries := t.TempDir()
 	for _, name := range []string{"gateway", "controlplane", "stampctl"} {
 		if err := os.WriteFile(filepath.Join(binaries, name), []byte(text+name), 0o755); err != nil {

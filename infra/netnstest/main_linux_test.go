@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 var binDir string // the commands under test
@@ -56,17 +58,8 @@ func require(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: processes on a real network take half a minute")
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("not root: network namespaces cannot be made")
-	}
-	for _, tool := range []string{"ip", "tc"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("%v: continuous integration needs iproute2", err)
-			}
-			t.Skipf("%v: install iproute2", err)
-		}
-	}
+	needs.Root(t, "network namespaces cannot be made")
+	needs.Tool(t, "ip", "tc")
 	need(t, "network namespaces with bridges and tc", abilities().setup)
 	must(t, build())
 }

@@ -214,11 +214,7 @@ func hostileClients(t *testing.T, s *stamp, p *process) {
 		"POST / HTTP/1.1\r\nHost: x\r\napi-key: " + s.Key + "\r\nTransfer-Encoding: chunked\r\n\r\n" + canary + "\r\n",
 	} {
 		for _, secured := range []bool{true, false} {
-			c, err := net.Dial("tcp", host)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = c.SetDeadline(time.Now().Add(e2e.Limit))
+			c := e2e.Dial(t, p.url)
 			if secured {
 				c = tls.Client(c, &tls.Config{RootCAs: roots.RootCAs, ServerName: "localhost", MinVersion: tls.VersionTLS12})
 			}

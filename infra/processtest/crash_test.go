@@ -38,7 +38,7 @@ func TestKilledAndStopped(t *testing.T) {
 	grows := func(of *process, by int) {
 		t.Helper()
 		before := loads[of].total()
-		await(t, "calls at "+of.name, func() bool { return loads[of].total() >= before+by })
+		e2e.Await(t, "calls at "+of.name, func() bool { return loads[of].total() >= before+by })
 	}
 	for _, p := range s.processes {
 		grows(p, 10)
@@ -80,7 +80,7 @@ func TestKilledAndStopped(t *testing.T) {
 	for _, p := range s.processes {
 		s.awaitMembers(p, 3)
 	}
-	await(t, "the stopped gateway is ready", func() bool { return stopped.health("/health/ready") == http.StatusOK })
+	e2e.Await(t, "the stopped gateway is ready", func() bool { return stopped.health("/health/ready") == http.StatusOK })
 	t.Logf("after SIGCONT all know each other again after %v", time.Since(began).Round(time.Millisecond))
 	if again := bystander.members()[stopped.name]; again != boot || stopped.cmd.Process.Pid != pid {
 		t.Errorf("%s came back as %q, was %q", stopped.name, again, boot)

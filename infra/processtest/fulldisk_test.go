@@ -3,8 +3,6 @@
 package processtest
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/stampgate/stampgate/gateway"
 	"github.com/stampgate/stampgate/infra/e2e"
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 // P2: a key that is revoked while the disk is full is not served again by a cold
@@ -23,7 +22,7 @@ import (
 func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 	for name, taken := range map[string]bool{"with the room that is kept": false, "without it": true} {
 		t.Run(name, func(t *testing.T) {
-			disk := smallDisk(t)
+			disk := needs.SmallDisk(t, 6<<20)
 			cache := filepath.Join(disk, "cache")
 			s := startStamp(t, stampOptions{notice: time.Millisecond, timeout: 5 * time.Second, Options: e2e.Options{
 				Clients: []string{"leaver"}, Configure: func(c *gateway.Config) { c.Policy.CacheDir = cache },
@@ -37,10 +36,10 @@ func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			fill(t, filepath.Join(disk, "other"))
+			needs.Fill(t, filepath.Join(disk, "other"))
 			s.Publish(without(s.Policy, "leaver"))
-			await(t, "the policy is in force", func() bool { return s.answers(p, "leaver") == "401 unauthorized" })
-			await(t, "status tells whether it is kept", func() bool {
+			e2e.Await(t, "the policy is in force", func() bool { return s.answers(p, "leaver") == "401 unauthorized" })
+			e2e.Await(t, "status tells whether it is kept", func() bool {
 				st, ok := p.status()
 				return ok && st.Policy.Serial == 2 && (st.Policy.Unkept != "") == taken
 			})
@@ -57,7 +56,7 @@ func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 			} else {
 				p.awaitReady()
 			}
-			await(t, "it answers", func() bool { return p.health("/health/live") == http.StatusOK })
+			e2e.Await(t, "it answers", func() bool { return p.health("/health/live") == http.StatusOK })
 			for client, wanted := range want {
 				if got := s.answers(p, client); got != wanted {
 					t.Errorf("after a cold start without etcd %s gets %s, want %s", client, got, wanted)
@@ -72,7 +71,7 @@ func TestP2ARevokedKeyStaysRevokedThoughTheDiskWasFull(t *testing.T) {
 
 // awaitUnkept waits until the control plane shows what the disk did not take.
 func (s *stamp) awaitUnkept(p *process) {
-	await(s.T, "the control plane shows it", func() bool {
+	e2e.Await(s.T, "the control plane shows it", func() bool {
 		status, err := s.Control.Status(s.T.Context())
 		if err != nil {
 			return false
@@ -103,36 +102,4 @@ func without(policy, client string) string {
 		return before + rest[at:]
 	}
 	return before
-}
-
-// smallDisk mounts a file system of 6 MiB for the length of the test.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", 6<<20)); err != nil {
-		t.Skipf("no small file system can be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// fill takes all the room that is left.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	for size := 64 << 10; size > 0; {
-		if _, err := file.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
-			size /= 2
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
 }

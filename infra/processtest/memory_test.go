@@ -51,7 +51,7 @@ func (p *process) within(s *stamp, before, most int) {
 	} else {
 		p.t.Logf("the process grew by %d MiB, at most %d are allowed", grown/mib, most/mib)
 	}
-	await(p.t, "the gateway serves", func() bool {
+	e2e.Await(p.t, "the gateway serves", func() bool {
 		req, err := newRequest(p.t.Context(), p, s.Key, plainCall())
 		if err != nil {
 			p.t.Fatal(err)
@@ -79,29 +79,15 @@ func startBounded(t *testing.T, held int, opt e2e.Options) (*stamp, *process) {
 	return s, s.processes[0]
 }
 
-func connect(t *testing.T, p *process) net.Conn {
-	t.Helper()
-	_, host, _ := strings.Cut(p.url, "://")
-	c, err := net.Dial("tcp", host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(e2e.Limit)); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // What is only announced takes no memory: 100 connections that announce 32 MiB
 // each and send nothing.
 func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 	s, p := startBounded(t, 512*mib, e2e.Options{})
 	before := p.peak()
 	for range 100 {
-		_, _ = fmt.Fprintf(connect(t, p), "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n{", plainCall().path, s.Key, 32*mib)
+		_, _ = fmt.Fprintf(e2e.Dial(t, p.url), "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n{", plainCall().path, s.Key, 32*mib)
 	}
-	await(t, "all have begun", func() bool { st, ok := p.status(); return ok && st.InFlight == 100 })
+	e2e.Await(t, "all have begun", func() bool { st, ok := p.status(); return ok && st.InFlight == 100 })
 	p.within(s, before, 32*mib)
 }
 
@@ -115,7 +101,7 @@ func TestBodiesOfOneKeyAreBounded(t *testing.T) {
 	var mu sync.Mutex // guards codes
 	codes := map[int]int{}
 	for range 200 {
-		c := connect(t, p)
+		c := e2e.Dial(t, p.url)
 		wg.Go(func() {
 			head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", plainCall().path, s.Key, len(body))
 			_, _ = c.Write([]byte(head))
@@ -145,12 +131,12 @@ func TestAnswersOfSlowReadersAreBounded(t *testing.T) {
 	body := `{"messages":[{"role":"user","content":"Say much."}],"max_tokens":150000}`
 	var open []net.Conn
 	for range 500 {
-		c := connect(t, p)
+		c := e2e.Dial(t, p.url)
 		open = append(open, c)
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 		_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\napi-key: %s\r\nContent-Length: %d\r\n\r\n%s", plainCall().path, s.Key, len(body), body)
 	}
-	await(t, "answers wait for their readers", func() bool { return p.metric("stampgate_held_bytes") > 20*mib })
+	e2e.Await(t, "answers wait for their readers", func() bool { return p.metric("stampgate_held_bytes") > 20*mib })
 	settle(t, func() float64 { return p.metric("stampgate_held_bytes") })
 	if held := p.metric("stampgate_held_bytes"); held > 128*mib {
 		t.Errorf("%v MiB are held for one client, which may hold 128", held/mib)
@@ -189,7 +175,7 @@ func (p *process) metric(name string) float64 {
 func settle(t *testing.T, figure func() float64) {
 	t.Helper()
 	last, same := -1.0, 0
-	await(t, "a figure that settles", func() bool {
+	e2e.Await(t, "a figure that settles", func() bool {
 		now := figure()
 		if now != last {
 			last, same = now, 0
@@ -209,7 +195,7 @@ func TestStreamsOfHTTP2AreBounded(t *testing.T) {
 	before := p.peak()
 	refused := make(chan int, 20)
 	for range 20 {
-		secured := tls.Client(connect(t, p), &tls.Config{
+		secured := tls.Client(e2e.Dial(t, p.url), &tls.Config{
 			RootCAs: p.http.Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "localhost",
 			NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12,
 		})

@@ -228,7 +228,7 @@ func (p *process) said() []byte {
 // awaitReady waits until the process's balancer would send to it.
 func (p *process) awaitReady() {
 	p.t.Helper()
-	await(p.t, p.name+" is ready", func() bool {
+	e2e.Await(p.t, p.name+" is ready", func() bool {
 		select {
 		case <-p.done:
 			p.t.Fatalf("%s ended: %v", p.name, p.exit)
@@ -289,20 +289,5 @@ func (p *process) members() map[string]string {
 
 func (s *stamp) awaitMembers(p *process, n int) {
 	p.t.Helper()
-	await(p.t, fmt.Sprintf("%s knows %d members", p.name, n), func() bool { return len(p.members()) == n })
-}
-
-// await waits until what holds.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(e2e.Limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	e2e.Await(p.t, fmt.Sprintf("%s knows %d members", p.name, n), func() bool { return len(p.members()) == n })
 }

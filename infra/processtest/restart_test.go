@@ -44,16 +44,16 @@ func restartAll(t *testing.T, tls bool) *load {
 	l.run(4, plainCall())
 	l.run(6, streamCall(tokens))
 	l.run(2, embedCall())
-	await(t, "the load runs", func() bool { return l.total() > 30 })
+	e2e.Await(t, "the load runs", func() bool { return l.total() > 30 })
 	for _, p := range s.processes {
 		s.restart(p)
-		await(t, "the balancer sends to "+p.name, func() bool { return b.sendsTo(p) })
+		e2e.Await(t, "the balancer sends to "+p.name, func() bool { return b.sendsTo(p) })
 		for _, q := range s.processes {
 			s.awaitMembers(q, len(s.processes))
 		}
 	}
 	before := l.total()
-	await(t, "the load goes on", func() bool { return l.total() > before+30 })
+	e2e.Await(t, "the load goes on", func() bool { return l.total() > before+30 })
 	l.end()
 	if f := l.failures(); len(f) > 0 {
 		t.Errorf("%d of %d requests failed; the first: %v", len(f), len(f)+l.total(), f[:min(len(f), 5)])

@@ -82,9 +82,9 @@ func TestSecondSignalCutsDrainShort(t *testing.T) {
 			p := s.processes[0]
 			stream := s.openStream(p)
 			p.signal(syscall.SIGTERM)
-			await(t, "the drain begins", func() bool { return p.health("/health/ready") != http.StatusOK })
+			e2e.Await(t, "the drain begins", func() bool { return p.health("/health/ready") != http.StatusOK })
 			if tt.notice < time.Second {
-				await(t, "the listener closes", func() bool { return p.health("/health/live") == 0 })
+				e2e.Await(t, "the listener closes", func() bool { return p.health("/health/live") == 0 })
 			}
 			p.signal(syscall.SIGTERM)
 			if err := p.awaitExit(); err != nil {
@@ -108,10 +108,10 @@ func TestQuitDumpsAndGoesOn(t *testing.T) {
 	for n, name := range []string{"serving", "draining"} {
 		if name == "draining" {
 			p.signal(syscall.SIGTERM)
-			await(t, "the drain begins", func() bool { return p.health("/health/ready") != http.StatusOK })
+			e2e.Await(t, "the drain begins", func() bool { return p.health("/health/ready") != http.StatusOK })
 		}
 		p.signal(syscall.SIGQUIT)
-		await(t, "a dump while "+name, func() bool { return dumps() == n+1 })
+		e2e.Await(t, "a dump while "+name, func() bool { return dumps() == n+1 })
 		if line, err := stream.ReadString('\n'); err != nil {
 			t.Fatalf("after SIGQUIT while %s: %q, %v", name, line, err)
 		}
@@ -119,7 +119,7 @@ func TestQuitDumpsAndGoesOn(t *testing.T) {
 			t.Errorf("/health/vm answers %d after SIGQUIT while %s", code, name)
 		}
 	}
-	await(t, "the dump is whole", func() bool { return bytes.Contains(p.said(), []byte("gateway/serve.(*Pipeline).Serve")) })
+	e2e.Await(t, "the dump is whole", func() bool { return bytes.Contains(p.said(), []byte("gateway/serve.(*Pipeline).Serve")) })
 	said := p.said()
 	for what, secret := range map[string]string{
 		"the client's key": s.Key, "a backend's key": "key-of-swedencentral-ptu", "the gossip key": "AAECAwQFBgcICQoLDA0ODxAR",

@@ -20,19 +20,11 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 var root = filepath.Join("..", "..")
-
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED:", err)
-	}
-}
 
 type rulesFile struct {
 	Groups []struct {
@@ -65,7 +57,7 @@ func load(t *testing.T, name string, into any) {
 }
 
 func TestPromtool(t *testing.T) {
-	need(t, "promtool")
+	needs.Tool(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
 		if out, err := exec.CommandContext(t.Context(), "promtool", args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v: %s", strings.Join(args, " "), err, out)
@@ -374,7 +366,7 @@ func plain(expr string) string {
 // parses has promtool read the queries, as rules.
 func parses(t *testing.T, queries string, want bool) {
 	t.Helper()
-	need(t, "promtool")
+	needs.Tool(t, "promtool")
 	file := filepath.Join(t.TempDir(), "queries.yml")
 	if err := os.WriteFile(file, []byte("groups:\n  - name: queries\n    rules:\n"+queries), 0o600); err != nil {
 		t.Fatal(err)

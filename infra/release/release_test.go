@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 const version = "v0.0.1-test"
@@ -35,14 +37,7 @@ func build(t *testing.T, out string, args ...string) (string, error) {
 
 // The same commit gives the same bytes, in another folder and at another time.
 func TestReleasesAreReproducible(t *testing.T) {
-	for _, tool := range []string{"git", "buildah"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skip("SKIPPED:", err)
-		}
-	}
+	needs.Tool(t, "git", "buildah")
 	if testing.Short() {
 		t.Skip("-short: two releases take half a minute")
 	}

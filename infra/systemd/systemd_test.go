@@ -21,18 +21,8 @@ import (
 	"time"
 
 	"github.com/stampgate/stampgate/gateway"
+	"github.com/stampgate/stampgate/infra/needs"
 )
-
-// need skips the test where a tool is missing, and fails it in CI.
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED:", err)
-	}
-}
 
 func read(t *testing.T, name string) string {
 	t.Helper()
@@ -98,7 +88,7 @@ func verify(t *testing.T, root string) (string, error) {
 }
 
 func TestUnitsVerify(t *testing.T) {
-	need(t, "systemd-analyze")
+	needs.Tool(t, "systemd-analyze")
 	root := image(t)
 	if out, err := verify(t, root); err != nil || strings.TrimSpace(out) != "" {
 		t.Errorf("%v: %s", err, out)
@@ -116,7 +106,7 @@ func TestUnitsVerify(t *testing.T) {
 
 // Exposure as systemd counts it: 2.0 at most for each service.
 func TestServicesAreSandboxed(t *testing.T) {
-	need(t, "systemd-analyze")
+	needs.Tool(t, "systemd-analyze")
 	root := image(t)
 	security := func(unit string) (string, error) {
 		out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", unit).CombinedOutput()
@@ -265,7 +255,7 @@ func (c *cloud) serve(w http.ResponseWriter, r *http.Request) {
 // azure runs the script as a machine would.
 func (c *cloud) azure(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
-	need(t, "python3")
+	needs.Tool(t, "python3")
 	cmd := exec.CommandContext(t.Context(), "./azure", args...)
 	cmd.Env = append(append(os.Environ(), "STAMPGATE_IMDS="+c.URL, "STAMPGATE_VAULT="+c.URL+"/", "STAMPGATE_IDENTITY=the-identity",
 		"STAMPGATE_WAIT=0.01"), env...)

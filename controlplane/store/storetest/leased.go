@@ -113,7 +113,7 @@ func presenceContract(t *testing.T, b *bench) {
 		}
 		return l[0], true
 	}
-	eventually(t, "present", func() bool {
+	Eventually(t, "present", func() bool {
 		got, ok := listed()
 		return ok && got.Gateway == "gw-1" && got.Region == "swedencentral" && got.AppliedSerial == 1 && got.Format == store.PresenceFormat
 	})
@@ -121,7 +121,7 @@ func presenceContract(t *testing.T, b *bench) {
 	p.AppliedSerial, p.RefusedSerial, p.RefusedReason = 2, 3, "bad signature"
 	mu.Unlock()
 	changed <- struct{}{}
-	eventually(t, "changed", func() bool {
+	Eventually(t, "changed", func() bool {
 		got, _ := listed()
 		return got.AppliedSerial == 2 && got.RefusedSerial == 3 && got.RefusedReason == "bad signature"
 	})
@@ -133,7 +133,7 @@ func presenceContract(t *testing.T, b *bench) {
 	if _, err := b.raw.Revoke(t.Context(), clientv3.LeaseID(leases.Kvs[0].Lease)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "back after its lease was lost", func() bool { _, ok := listed(); return ok })
+	Eventually(t, "back after its lease was lost", func() bool { _, ok := listed(); return ok })
 	b.put(t, "presence/swedencentral/gw-1", "rubbish")
 	if got, ok := listed(); !ok || got.Health != "unreadable" || got.Gateway != "gw-1" {
 		t.Errorf("rubbish is listed as %+v", got)
@@ -150,7 +150,7 @@ func presenceContract(t *testing.T, b *bench) {
 	wg.Go(func() {
 		_ = s.AnnouncePresence(ctx, b.boundary, func() store.Presence { mu.Lock(); defer mu.Unlock(); return p }, changed)
 	})
-	eventually(t, "announced again", func() bool { got, _ := listed(); return got.AppliedSerial == 2 })
+	Eventually(t, "announced again", func() bool { got, _ := listed(); return got.AppliedSerial == 2 })
 	cancel()
 	wg.Wait()
 	if got, ok := listed(); ok {
@@ -189,14 +189,14 @@ func digestContract(t *testing.T, b *bench) {
 	if err := b.store.PutDigest(t.Context(), b.boundary, "westeurope", json.RawMessage(`{"n":1}`)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "told of the first digest", is("swedencentral", `{"n":1}`))
-	eventually(t, "told of the other region's digest", is("westeurope", `{"n":1}`))
-	eventually(t, "told that an unrenewed digest ran out", is("swedencentral", ""))
+	Eventually(t, "told of the first digest", is("swedencentral", `{"n":1}`))
+	Eventually(t, "told of the other region's digest", is("westeurope", `{"n":1}`))
+	Eventually(t, "told that an unrenewed digest ran out", is("swedencentral", ""))
 	// Its lease is gone by now, so writing again makes a new one.
 	if err := s.PutDigest(t.Context(), b.boundary, "swedencentral", json.RawMessage(`{"n":2}`)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "told of the new digest", is("swedencentral", `{"n":2}`))
+	Eventually(t, "told of the new digest", is("swedencentral", `{"n":2}`))
 	if all, err := b.store.Digests(t.Context(), b.boundary); err != nil || string(all["westeurope"]) != `{"n":1}` {
 		t.Errorf("digests %v, %v", all, err)
 	}

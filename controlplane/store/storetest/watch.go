@@ -21,15 +21,15 @@ func watchContract(t *testing.T, b *bench) {
 		b := b.sub(t)
 		b.publish(t, "one")
 		r := b.watch(t, b.store)
-		eventually(t, "told of the policy, no orders, and that it is connected", func() bool {
+		Eventually(t, "told of the policy, no orders, and that it is connected", func() bool {
 			names, told := r.Names()
 			online, _ := r.Online()
 			return r.Last() == 1 && told && len(names) == 0 && online
 		})
 		b.publish(t, "two")
-		eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
+		Eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 		b.publish(t, "three")
-		eventually(t, "told of policy 3", func() bool { return r.Last() == 3 })
+		Eventually(t, "told of policy 3", func() bool { return r.Last() == 3 })
 		if got := r.Serials(); !slices.Equal(got, []uint64{1, 2, 3}) {
 			t.Errorf("told of %v, want each once and in order", got)
 		}
@@ -37,29 +37,29 @@ func watchContract(t *testing.T, b *bench) {
 		if err := b.store.PutOrder(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "told of the order", func() bool { names, _ := r.Names(); return slices.Equal(names, []string{"swc-ptu"}) })
+		Eventually(t, "told of the order", func() bool { names, _ := r.Names(); return slices.Equal(names, []string{"swc-ptu"}) })
 		if err := b.store.DeleteOrder(t.Context(), b.boundary, o.ID, "ann"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "told that the order is gone", func() bool { names, _ := r.Names(); return len(names) == 0 })
+		Eventually(t, "told that the order is gone", func() bool { names, _ := r.Names(); return len(names) == 0 })
 	})
 	t.Run("it waits for the first policy", func(t *testing.T) {
 		b := b.sub(t)
 		r := b.watch(t, b.store)
-		eventually(t, "connected", func() bool { online, _ := r.Online(); return online })
+		Eventually(t, "connected", func() bool { online, _ := r.Online(); return online })
 		if r.Invalid() != "" {
 			t.Errorf("nothing published is told as %q", r.Invalid())
 		}
 		b.publish(t, "one")
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 	})
 	t.Run("a policy that cannot be read is told as invalid", func(t *testing.T) {
 		b := b.sub(t)
 		r := b.watch(t, b.store)
 		b.publish(t, "one")
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 		b.put(t, "policy/current", "{rubbish")
-		eventually(t, "told of rubbish", func() bool { return strings.Contains(r.Invalid(), "not an envelope") })
+		Eventually(t, "told of rubbish", func() bool { return strings.Contains(r.Invalid(), "not an envelope") })
 		foreign, err := store.NewEnvelope("elsewhere", 7, []byte("x"))
 		if err != nil {
 			t.Fatal(err)
@@ -67,13 +67,13 @@ func watchContract(t *testing.T, b *bench) {
 		foreign.Sign(b.key)
 		text, _ := json.Marshal(foreign)
 		b.put(t, "policy/current", string(text))
-		eventually(t, "told of another boundary's policy", func() bool { return strings.Contains(r.Invalid(), "7: malformed") })
+		Eventually(t, "told of another boundary's policy", func() bool { return strings.Contains(r.Invalid(), "7: malformed") })
 		if _, err := b.raw.Delete(t.Context(), b.at("policy/current")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "told of the deletion", func() bool { return strings.Contains(r.Invalid(), store.ErrNoPolicy.Error()) })
+		Eventually(t, "told of the deletion", func() bool { return strings.Contains(r.Invalid(), store.ErrNoPolicy.Error()) })
 		b.publish(t, "two")
-		eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
+		Eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 	})
 	t.Run("what concerns others is not told", func(t *testing.T) {
 		b := b.sub(t)
@@ -88,7 +88,7 @@ func watchContract(t *testing.T, b *bench) {
 			t.Fatal(err)
 		}
 		b.publish(t, "two")
-		eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
+		Eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 		if names, _ := r.Names(); !slices.Equal(r.Serials(), []uint64{1, 2}) && !slices.Equal(r.Serials(), []uint64{2}) || len(names) != 0 {
 			t.Errorf("told of serials %v and orders %v", r.Serials(), names)
 		}
@@ -97,11 +97,11 @@ func watchContract(t *testing.T, b *bench) {
 		b := b.sub(t)
 		b.publish(t, "one")
 		r := b.watch(t, b.open(t, store.Config{Timing: store.Timing{Relist: 20 * time.Millisecond}}))
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 		for i := range 20 {
 			b.publish(t, fmt.Sprint("more ", i))
 		}
-		eventually(t, "told of policy 21", func() bool { return r.Last() == 21 })
+		Eventually(t, "told of policy 21", func() bool { return r.Last() == 21 })
 		got := r.Serials()
 		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
 			t.Errorf("told of %v: something came twice or out of order", got)
@@ -127,10 +127,10 @@ func watchFaultContract(t *testing.T, b *bench) {
 		p := NewProxy(t, target)
 		b.publish(t, "one")
 		r := through(t, b, p.Endpoint())
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 		p.Retarget("127.0.0.1:1") // nothing listens there
 		p.Cut()
-		eventually(t, "told that it is not connected", func() bool { online, _ := r.Online(); return !online })
+		Eventually(t, "told that it is not connected", func() bool { online, _ := r.Online(); return !online })
 		for i := range 5 {
 			b.publish(t, fmt.Sprint("while away ", i))
 		}
@@ -138,40 +138,40 @@ func watchFaultContract(t *testing.T, b *bench) {
 			t.Fatal(err)
 		}
 		p.Retarget(target)
-		eventually(t, "told of policy 6", func() bool { return r.Last() == 6 })
+		Eventually(t, "told of policy 6", func() bool { return r.Last() == 6 })
 	})
 	t.Run("compaction under a watch", func(t *testing.T) {
 		b := b.sub(t)
 		b.publish(t, "one")
 		r := through(t, b, b.cluster.Endpoints()...)
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 		if err := b.cluster.Compact(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		b.publish(t, "two")
-		eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
+		Eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 	})
 	t.Run("a connection that goes silent", func(t *testing.T) {
 		b := b.sub(t)
 		p := NewProxy(t, target)
 		b.publish(t, "one")
 		r := through(t, b, p.Endpoint())
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 		p.Blackhole(true)
 		b.publish(t, "two")
-		eventually(t, "the silence noticed", func() bool { online, _ := r.Online(); return !online })
+		Eventually(t, "the silence noticed", func() bool { online, _ := r.Online(); return !online })
 		if got := r.Last(); got != 1 {
 			t.Errorf("told of policy %d through a black hole", got)
 		}
 		p.Blackhole(false)
-		eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
+		Eventually(t, "told of policy 2", func() bool { return r.Last() == 2 })
 	})
 	t.Run("one of two endpoints goes silent", func(t *testing.T) {
 		b := b.sub(t)
 		p, q := NewProxy(t, target), NewProxy(t, target)
 		b.publish(t, "one")
 		r := through(t, b, p.Endpoint(), q.Endpoint())
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 		// The watch uses one of the two. Whichever it is goes silent for good.
 		used := p
 		if watching := q.Connections() > p.Connections(); watching {
@@ -179,7 +179,7 @@ func watchFaultContract(t *testing.T, b *bench) {
 		}
 		used.Blackhole(true)
 		b.publish(t, "two")
-		eventually(t, "told of policy 2 by the other", func() bool { return r.Last() == 2 })
+		Eventually(t, "told of policy 2 by the other", func() bool { return r.Last() == 2 })
 	})
 	t.Run("a silent connection before the watch was opened", func(t *testing.T) {
 		b := b.sub(t)
@@ -187,9 +187,9 @@ func watchFaultContract(t *testing.T, b *bench) {
 		p.Blackhole(true)
 		b.publish(t, "one")
 		r := through(t, b, p.Endpoint())
-		eventually(t, "a connection swallowed", func() bool { return p.Connections() > 0 })
+		Eventually(t, "a connection swallowed", func() bool { return p.Connections() > 0 })
 		p.Blackhole(false)
-		eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
+		Eventually(t, "told of policy 1", func() bool { return r.Last() == 1 })
 	})
 }
 
@@ -205,7 +205,7 @@ func revokedContract(t *testing.T, b *bench) {
 	}})
 	b.publish(t, "one")
 	r := b.watch(t, s)
-	eventually(t, "told of policy 1", func() bool { online, _ := r.Online(); return online && r.Last() == 1 })
+	Eventually(t, "told of policy 1", func() bool { online, _ := r.Online(); return online && r.Last() == 1 })
 	changed := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -228,14 +228,14 @@ func revokedContract(t *testing.T, b *bench) {
 			return strings.Contains(watch, "permission denied") == want && strings.Contains(presence, "permission denied") == want
 		}
 	}
-	eventually(t, "no problem", problems(false))
+	Eventually(t, "no problem", problems(false))
 	revoked.Store(true)
 	changed <- struct{}{}
-	eventually(t, "told that it is not connected", func() bool { online, _ := r.Online(); return !online })
-	eventually(t, "the problem named", problems(true))
+	Eventually(t, "told that it is not connected", func() bool { online, _ := r.Online(); return !online })
+	Eventually(t, "the problem named", problems(true))
 	revoked.Store(false)
-	eventually(t, "told that it is connected", func() bool { online, _ := r.Online(); return online })
-	eventually(t, "no problem any more", problems(false))
+	Eventually(t, "told that it is connected", func() bool { online, _ := r.Online(); return online })
+	Eventually(t, "no problem any more", problems(false))
 	if got := r.Last(); got != 1 {
 		t.Errorf("policy %d is known after all, want 1", got)
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 // terraform notes its arguments and where its own files are, hands over what a
@@ -32,14 +34,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	for _, tool := range []string{"bash", "python3"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skip("SKIPPED:", err)
-		}
-	}
+	needs.Tool(t, "bash", "python3")
 	work := t.TempDir()
 	b := &bench{t: t, dir: filepath.Join(work, "live"), work: work}
 	for _, name := range []string{"live/example-eu/20-region", "live/example-eu/30-instances", "live/example-eu/50-stamp", "bin", "outputs"} {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 // etcdDisk is where Azure's udev rules show the disk of a member.
@@ -18,17 +20,7 @@ const etcdDisk = "/dev/disk/azure/scsi1/lun10"
 // machine exists. It makes a file system on a blank one, and never on one that
 // holds anything: a new machine takes over the old one's data.
 func TestTheDiskOfEtcd(t *testing.T) {
-	for _, tool := range []string{"blkid", "mkfs.ext4", "mkswap"} {
-		if _, err := exec.LookPath(tool); err == nil {
-			continue
-		}
-		if _, err := os.Stat("/usr/sbin/" + tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skip("SKIPPED:", err)
-		}
-	}
+	needs.Tool(t, "blkid", "mkfs.ext4", "mkswap")
 	command := firstCommand(t)
 	for name, tc := range map[string]struct {
 		before string // shell that makes what is on the disk; $1 is the disk

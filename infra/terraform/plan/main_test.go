@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stampgate/stampgate/infra/needs"
 	"github.com/stampgate/stampgate/infra/terraform/plan"
 )
 
@@ -66,10 +67,10 @@ func planned(t *testing.T) *plan.Example {
 
 func missing(t *testing.T, err error) {
 	t.Helper()
-	switch {
-	case errors.Is(err, plan.ErrMissing) && os.Getenv("CI") != "true":
-		t.Skip("SKIPPED:", err)
-	case err != nil:
+	if errors.Is(err, plan.ErrMissing) {
+		needs.Missing(t, err.Error())
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
