@@ -85,7 +85,7 @@ func (g *globals) showVerdict(name string, v policy.Verdict) error {
 			_, _ = fmt.Fprintf(w, "%s is a valid policy of boundary %s, digest %s\n", name, v.Boundary, v.Digest)
 			return
 		}
-		_, _ = fmt.Fprintf(g.err, "stampctl: %s is refused: %d to mend\n", name, len(v.Faults))
+		_, _ = fmt.Fprintf(g.err, "stampctl: %s is refused: %d faults\n", name, len(v.Faults))
 	})
 	if err == nil && !v.Valid {
 		return errRefused

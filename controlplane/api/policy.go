@@ -51,7 +51,7 @@ func refuse(c *gin.Context, v policy.Verdict) {
 	c.AbortWithStatusJSON(http.StatusUnprocessableEntity, client.ErrorReply{
 		Error: client.ErrorBody{
 			Code: client.CodeRefused, Faults: v.Faults,
-			Message: fmt.Sprintf("the policy is refused: %d to mend", len(v.Faults)),
+			Message: fmt.Sprintf("the policy is refused: %d faults", len(v.Faults)),
 		},
 		Verdict: &v,
 	})

@@ -69,7 +69,7 @@ func TestARefusedPolicyIsToldEveryFaultWithItsPath(t *testing.T) {
 			reply := b.post(t, rest, c.source)
 			e := reply.Refusal(t, http.StatusUnprocessableEntity, client.CodeRefused)
 			reply.Into(t, http.StatusUnprocessableEntity, &verdicts[i])
-			if want := fmt.Sprintf("%d to mend", len(e.Faults)); len(e.Faults) == 0 || !strings.Contains(e.Message, want) {
+			if want := fmt.Sprintf("%d faults", len(e.Faults)); len(e.Faults) == 0 || !strings.Contains(e.Message, want) {
 				t.Errorf("%s: message %q of %d faults", name, e.Message, len(e.Faults))
 			}
 			for _, path := range c.paths {

@@ -23,9 +23,9 @@ func TestEveryRefusalBecomesAnErrorThatSaysWhatAndWhy(t *testing.T) {
 		is     func(error) bool
 	}{
 		"refused": {
-			422, `{"error":{"code":"policy_refused","message":"2 to mend","faults":[{"path":"a.b","text":"is wrong"},{"path":"c","line":3,"text":"is unknown"}]},"valid":false,"warnings":[{"path":"w","text":"unwise"}]}`,
+			422, `{"error":{"code":"policy_refused","message":"2 faults","faults":[{"path":"a.b","text":"is wrong"},{"path":"c","line":3,"text":"is unknown"}]},"valid":false,"warnings":[{"path":"w","text":"unwise"}]}`,
 			"a.b: is wrong", is(func(e *client.RefusedError) bool {
-				return len(e.Faults) == 2 && e.Faults[1].Line == 3 && len(e.Warnings) == 1 && e.Message == "2 to mend"
+				return len(e.Faults) == 2 && e.Faults[1].Line == 3 && len(e.Warnings) == 1 && e.Message == "2 faults"
 			}),
 		},
 		"conflict": {

@@ -447,7 +447,7 @@ func TestForcedAttemptPassesAnOpenBreakerOneAtATime(t *testing.T) {
 	if !ok || !first.Forced() {
 		t.Fatal("not let through")
 	}
-	if _, ok := b.Admit(noon, carol, 1); ok || !b.Busy(noon, carol, 1) {
+	if _, ok := b.Admit(noon, carol, 1); ok || !b.MustWait(noon, carol, 1) {
 		t.Error("two at once")
 	}
 	b.Observe(noon.Add(1), first, Hard, 0.9)

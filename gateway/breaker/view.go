@@ -58,9 +58,9 @@ func overdue(now time.Time, c *circuit) bool {
 // Probing reports whether a test for everyone is under way.
 func (b *Breaker) Probing(now time.Time) bool { return b.whole.testing(now) }
 
-// Busy reports whether even a forced attempt of the client must wait, for so many
+// MustWait reports whether even a forced attempt of the client must wait, for so many
 // tests are under way.
-func (b *Breaker) Busy(now time.Time, name uint64, forced int) bool {
+func (b *Breaker) MustWait(now time.Time, name uint64, forced int) bool {
 	full := func(c *circuit) bool { return c.at(now) != Closed && c.testing(now) && c.probes >= forced }
 	c := b.find(nonzero(name))
 	return full(&b.whole) || c != nil && full(&c.own)

@@ -90,7 +90,7 @@ func newSource(id identity, c policy.Credential, cfg *Config, numbers *atomic.Ui
 // String names the source. It keeps %v from walking into fields that change.
 func (src *source) String() string { return "credential " + src.id.String() }
 
-// GoString does so for %#v.
+// GoString keeps %#v from it, too.
 func (src *source) GoString() string { return src.String() }
 
 // Apply is on the path of every request: one load of a pointer and one look at

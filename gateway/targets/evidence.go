@@ -222,22 +222,22 @@ const scouts = 3
 func (st *state) forcible(now time.Time, client uint64, operation string) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.gate.Open(now) && (st.claimBusy(st.since(now)) || !st.gate.Claimed(now)) {
+	if !st.gate.Clear(now) && (st.claimBusy(st.since(now)) || !st.gate.Claimed(now)) {
 		return false
 	}
-	if st.health.Busy(now, client, scouts) {
+	if st.health.MustWait(now, client, scouts) {
 		return false
 	}
 	for _, x := range st.exclusions {
-		if x.concerns(operation) && x.breaker.Busy(now, client, scouts) {
+		if x.concerns(operation) && x.breaker.MustWait(now, client, scouts) {
 			return false
 		}
 	}
 	return true
 }
 
-// publishBreakers copies what picks read out of the breakers. The caller holds mu.
-func (st *state) publishBreakers(now time.Time) {
+// copyBreakers copies what picks read out of the breakers. The caller holds mu.
+func (st *state) copyBreakers(now time.Time) {
 	whole, _ := st.health.State(now)
 	unproven, clients := whole != breaker.Closed, st.health.Strays()
 	out, outFor, readmitted := st.health.BlockedUntil(now), failing, st.health.Readmitted()

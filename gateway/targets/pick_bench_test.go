@@ -46,7 +46,7 @@ func BenchmarkNext(b *testing.B) {
 				for _, st := range r.view.Load().states {
 					if rng.Float64() < out {
 						st.gate.Refuse(now, Signals{RetryAfter: time.Hour, HasRetryAfter: true}, 0)
-						st.publish(now)
+						st.copyOut(now)
 					}
 				}
 				req := Request{Route: route, Region: here, Client: "payroll", Stateless: true}

@@ -177,7 +177,7 @@ func (r *Registry) holdGate(now time.Time, st *state, remaining, age time.Durati
 	// Each gateway reopens at its own moment: the jitter is drawn from what
 	// differs between them, the time since this one started.
 	if st.gate.Hold(now, remaining, age, fraction(mix(st.hash^uint64(st.since(now))))) {
-		st.publish(now)
+		st.copyOut(now)
 	}
 	after := st.standing(now)
 	st.mu.Unlock()

@@ -428,7 +428,7 @@ func TestRetryThatFoundNoTargetIsGivenBack(t *testing.T) {
 		w.next(s).Observe(w.now, broke)
 		w.state(0, 0).suspectUntil.Store(never)
 		w.state(0, 0).health.Reset()
-		w.state(0, 0).publish(w.now)
+		w.state(0, 0).copyOut(w.now)
 		if !s.MayRetry(w.now, broke) {
 			t.Fatal("the budget is spent on retries that were never made")
 		}
@@ -528,7 +528,7 @@ func TestSelectionInvariants(t *testing.T) {
 					rt.Fatal("a target from outside the tiers")
 				case seen[ticket.Target]:
 					rt.Fatal("a target twice")
-				case !st.gate.Open(now) && !ticket.admitted.test && !ticket.admitted.against:
+				case !st.gate.Clear(now) && !ticket.admitted.test && !ticket.admitted.against:
 					rt.Fatal("a gated target")
 				}
 				seen[ticket.Target] = true

@@ -119,7 +119,7 @@ func (st *state) advance(now time.Time, t *policy.Target) {
 	st.exclusions = slices.DeleteFunc(st.exclusions, func(x *exclusion) bool {
 		return x.aspect == missing || x.aspect == retirement
 	})
-	st.publish(now)
+	st.copyOut(now)
 }
 
 func (st *state) since(t time.Time) int64 {
@@ -129,18 +129,18 @@ func (st *state) since(t time.Time) int64 {
 	return int64(t.Sub(st.base))
 }
 
-// publish copies what picks read out of the machines. The caller holds mu.
-func (st *state) publish(now time.Time) {
+// copyOut copies what picks read out of the machines. The caller holds mu.
+func (st *state) copyOut(now time.Time) {
 	st.gatedUntil.Store(st.since(st.gate.OpensAt()))
 	st.ownGate.Store(st.since(st.gate.OwnOpensAt()))
 	st.unsettled.Store(!st.gate.Settled(now))
 	st.gateRampTo.Store(st.since(st.gate.RampEnds()))
-	st.publishClaim(now)
+	st.copyClaim(now)
 	st.testAt.Store(always)
 	if due := st.gate.TestDue(now); !due.IsZero() {
 		st.testAt.Store(st.since(due))
 	}
-	st.publishBreakers(now)
+	st.copyBreakers(now)
 }
 
 // latency is that of the kind of answer.
@@ -159,10 +159,10 @@ func (st *state) firstByte(at int64) time.Duration {
 	return st.plain.read(at)
 }
 
-// publishClaim says when peers' word may be tested: claimTest after it began to be
+// copyClaim says when peers' word may be tested: claimTest after it began to be
 // all that gates the target, which may lie ahead, and after the last test began.
 // The caller holds mu.
-func (st *state) publishClaim(now time.Time) {
+func (st *state) copyClaim(now time.Time) {
 	if !st.gate.OpensAt().After(st.gate.OwnOpensAt()) {
 		st.claimDue.Store(always)
 		return
@@ -198,7 +198,7 @@ func (st *state) standing(now time.Time) standing {
 	health, _, _ := st.health.Effective(now)
 	_, other := st.mismatched()
 	return standing{
-		gated:  !st.gate.Open(now),
+		gated:  !st.gate.Clear(now),
 		health: health,
 		alarm:  st.alarm.Load(), missing: st.says(now, missing), retired: st.says(now, retirement),
 		forbidden: st.says(now, forbidden), model: other,
@@ -236,7 +236,7 @@ func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var got admitted
-	closed := !st.gate.Open(now)
+	closed := !st.gate.Clear(now)
 	if closed && st.gate.Claimed(now) {
 		got.against = a.claim != respectClaim
 		got.claim = a.claim == testClaim
@@ -256,7 +256,7 @@ func (st *state) admit(now time.Time, a admission) (admitted, bool) {
 	got.test = closed && !got.against && st.gate.TakeTest(now)
 	st.inFlight.Add(1)
 	if got.claim || got.probe() || st.unproven.Load() {
-		st.publish(now)
+		st.copyOut(now)
 	}
 	return got, true
 }

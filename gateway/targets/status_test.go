@@ -172,11 +172,11 @@ func TestStateSurvivesAChangeOfPolicy(t *testing.T) {
 	}
 	kept, gone := at("swc-ptu"), at("gone")
 	kept.gate.Refuse(now, Signals{RetryAfter: time.Minute, HasRetryAfter: true}, 0)
-	kept.publish(now)
+	kept.copyOut(now)
 	for _, client := range []string{"a", "b"} {
 		kept.exclusion(missing, "").breaker.Note(now, r.client(client), breaker.Content, 0)
 	}
-	kept.publish(now)
+	kept.copyOut(now)
 	route, _ := first.Route("gpt-4o")
 	stamp, _ := first.Stamp("swedencentral")
 	req := Request{Route: route, Stamp: stamp, Region: "swedencentral", Client: "payroll", Stateless: true}

@@ -169,7 +169,7 @@ func (t *Ticket) learn(now time.Time, o Outcome) {
 	st := t.state
 	if t.admitted.claim && st.claimTaken.Load() == st.since(t.started) {
 		st.claimTaken.Store(never)
-		st.claimDue.Store(always) // publish says when the next one is due
+		st.claimDue.Store(always) // copyOut says when the next one is due
 	}
 	switch o.Kind {
 	case Success:
@@ -228,7 +228,7 @@ func (t *Ticket) change(now time.Time, f func()) {
 	before := st.standing(now)
 	f()
 	after := st.standing(now)
-	st.publish(now)
+	st.copyOut(now)
 	st.mu.Unlock()
 	t.reg.changed(st, before, after)
 }

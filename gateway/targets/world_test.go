@@ -77,7 +77,7 @@ func (w *world) gate(tier, i int, d time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gate.Refuse(w.now, throttle.Signals{RetryAfter: d, HasRetryAfter: true}, 0)
-	st.publish(w.now)
+	st.copyOut(w.now)
 }
 
 // eject opens a target's breaker by five connect failures.

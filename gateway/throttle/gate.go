@@ -4,16 +4,16 @@ import "time"
 
 // The numbers of a gate.
 const (
-	firstGuess = time.Second      // for a refusal that names no time
-	maxGuess   = time.Minute      // where the doubling of the guess ends
-	LongGate   = 2 * time.Minute  // a longer wait may be tested, this often
-	firstTest  = time.Minute      // first after this, as long as clients are told to wait at most
-	leastRamp  = time.Second      // what a gate lets through grows for half of its wait,
-	mostRamp   = 10 * time.Second // within these bounds
-	maxJitter  = time.Second      // on reopening: a tenth of the wait, at most this
-	shortWait  = firstGuess       // a named wait below it is believed less each time
-	maxStrikes = 10               // 1 ms × 2^10 > shortWait: more strikes change nothing
-	deafFor    = 10 * time.Second // how long a success outweighs peers whose word it disproved
+	firstGuess  = time.Second      // for a refusal that names no time
+	maxGuess    = time.Minute      // where the doubling of the guess ends
+	LongGate    = 2 * time.Minute  // a longer wait may be tested, this often
+	firstTest   = time.Minute      // first after this, as long as clients are told to wait at most
+	leastRamp   = time.Second      // what a gate lets through grows for half of its wait,
+	mostRamp    = 10 * time.Second // within these bounds
+	maxJitter   = time.Second      // on reopening: a tenth of the wait, at most this
+	shortWait   = firstGuess       // a named wait below it is believed less each time
+	maxStrikes  = 10               // 1 ms × 2^10 > shortWait: more strikes change nothing
+	distrustFor = 10 * time.Second // how long a success outweighs peers whose word it disproved
 )
 
 // A Gate keeps a target from being asked before the moment it named. The zero
@@ -22,22 +22,22 @@ const (
 // Invariant: the deadline of a closed gate never moves to an earlier moment,
 // except that an attempt which began after the last refusal succeeds.
 type Gate struct {
-	own     time.Time     // deadline by refusals seen here; what gossip publishes
-	ownSet  time.Time     // when the last such refusal came
-	until   time.Time     // the latest deadline of all, peers' included
-	opens   time.Time     // until and the jitter
-	set     time.Time     // when until was last moved
-	lifted  time.Time     // when a success last opened the gate early
-	testAt  time.Time     // next moment at which one request may test a long wait; zero: none
-	ramp    time.Duration // after opens, for which what passes grows
-	draw    float64       // of the jitter, made when the gate closes
-	guess   time.Duration // for the next refusal that names no time
-	strikes uint8         // refusals in a row, each after the wait for the one before
-	deaf    time.Time     // until when peers are not heard, for their word was disproved
+	own      time.Time     // deadline by refusals seen here; what gossip publishes
+	ownSet   time.Time     // when the last such refusal came
+	until    time.Time     // the latest deadline of all, peers' included
+	opens    time.Time     // until and the jitter
+	set      time.Time     // when until was last moved
+	lifted   time.Time     // when a success last opened the gate early
+	testAt   time.Time     // next moment at which one request may test a long wait; zero: none
+	ramp     time.Duration // after opens, for which what passes grows
+	draw     float64       // of the jitter, made when the gate closes
+	guess    time.Duration // for the next refusal that names no time
+	strikes  uint8         // refusals in a row, each after the wait for the one before
+	distrust time.Time     // until when the word of peers counts for nothing, because it was disproved
 }
 
-// Open reports whether requests may pass.
-func (g *Gate) Open(now time.Time) bool { return !now.Before(g.opens) }
+// Clear reports whether requests may pass.
+func (g *Gate) Clear(now time.Time) bool { return !now.Before(g.opens) }
 
 // OpensAt returns the moment at which the gate opens, jitter included.
 func (g *Gate) OpensAt() time.Time { return g.opens }
@@ -73,17 +73,17 @@ func (g *Gate) Own(now time.Time) time.Duration { return max(0, g.own.Sub(now)) 
 // and kept while it is closed: the latest of many draws would spread nothing. It
 // reports whether the gate was open before.
 func (g *Gate) Refuse(now time.Time, s Signals, draw float64) bool {
-	wasOpen := g.Open(now)
-	if wasOpen { // else a request that was under way: no new refusal after a wait
+	wasClear := g.Clear(now)
+	if wasClear { // else a request that was under way: no new refusal after a wait
 		g.strike()
 	}
 	wait := g.wait(s)
-	g.ownSet, g.deaf = now, time.Time{}
+	g.ownSet, g.distrust = now, time.Time{}
 	if until := now.Add(wait); until.After(g.own) {
 		g.own = until
 	}
 	g.hold(now, wait, draw)
-	return wasOpen
+	return wasClear
 }
 
 func (g *Gate) strike() {
@@ -113,13 +113,13 @@ func (g *Gate) wait(s Signals) time.Duration {
 // own has succeeded since, and where peers' word was disproved of late. It
 // reports whether the deadline moved.
 func (g *Gate) Hold(now time.Time, remaining, age time.Duration, draw float64) bool {
-	if remaining <= 0 || now.Before(g.deaf) {
+	if remaining <= 0 || now.Before(g.distrust) {
 		return false
 	}
 	if age > 0 && !g.lifted.IsZero() && !now.Add(-age).After(g.lifted) {
 		return false
 	}
-	if g.Open(now) {
+	if g.Clear(now) {
 		g.testAt = time.Time{}
 	}
 	return g.hold(now, min(remaining, MaxWait), draw)
@@ -127,7 +127,7 @@ func (g *Gate) Hold(now time.Time, remaining, age time.Duration, draw float64) b
 
 // hold moves the deadline, never to an earlier one.
 func (g *Gate) hold(now time.Time, wait time.Duration, draw float64) bool {
-	if g.Open(now) {
+	if g.Clear(now) {
 		g.draw = draw
 	}
 	until := now.Add(wait)
@@ -153,7 +153,7 @@ func jitter(wait time.Duration, draw float64) time.Duration {
 // TestDue reports when one single request may test whether a long wait still
 // holds; zero if the gate is open or the wait is not long.
 func (g *Gate) TestDue(now time.Time) time.Time {
-	if g.Open(now) {
+	if g.Clear(now) {
 		return time.Time{}
 	}
 	return g.testAt
@@ -176,8 +176,8 @@ func (g *Gate) Succeed(now, started time.Time) bool {
 	if !started.After(g.set) || !started.After(g.ownSet) {
 		return false
 	}
-	if now.Before(g.deaf) {
-		g.deaf = now.Add(deafFor)
+	if now.Before(g.distrust) {
+		g.distrust = now.Add(distrustFor)
 	}
 	return g.lift(now)
 }
@@ -185,13 +185,13 @@ func (g *Gate) Succeed(now, started time.Time) bool {
 // Settled reports whether a success has nothing to change: no refusal and no
 // disproved word of a peer is remembered.
 func (g *Gate) Settled(now time.Time) bool {
-	return g.Open(now) && g.guess == 0 && g.strikes == 0 && !now.Before(g.deaf)
+	return g.Clear(now) && g.guess == 0 && g.strikes == 0 && !now.Before(g.distrust)
 }
 
 // Claimed reports whether the gate is closed by what peers say alone: no refusal
 // seen here holds it.
 func (g *Gate) Claimed(now time.Time) bool {
-	return !g.Open(now) && !now.Before(g.own) && g.until.After(g.own)
+	return !g.Clear(now) && !now.Before(g.own) && g.until.After(g.own)
 }
 
 // Disprove records the success of an attempt that was made although peers say
@@ -203,14 +203,14 @@ func (g *Gate) Disprove(now, started time.Time) bool {
 	if !started.After(g.ownSet) {
 		return false
 	}
-	g.deaf = now.Add(deafFor)
+	g.distrust = now.Add(distrustFor)
 	return g.lift(now)
 }
 
 // lift opens the gate, and the guess begins anew.
 func (g *Gate) lift(now time.Time) bool {
 	g.guess, g.strikes = 0, 0
-	if g.Open(now) {
+	if g.Clear(now) {
 		return false
 	}
 	g.own, g.until, g.opens, g.lifted, g.testAt, g.ramp = now, now, now, now, time.Time{}, 0

@@ -11,7 +11,7 @@ func after(d time.Duration) Signals { return Signals{RetryAfter: d, HasRetryAfte
 
 func TestGateEndsExactlyAtItsTime(t *testing.T) {
 	var g Gate
-	if !g.Open(noon) {
+	if !g.Clear(noon) {
 		t.Fatal("a new gate is closed")
 	}
 	if !g.Refuse(noon, after(20*time.Second), 0) {
@@ -21,7 +21,7 @@ func TestGateEndsExactlyAtItsTime(t *testing.T) {
 		at   time.Duration
 		open bool
 	}{{0, false}, {20*time.Second - 1, false}, {20 * time.Second, true}} {
-		if got := g.Open(noon.Add(c.at)); got != c.open {
+		if got := g.Clear(noon.Add(c.at)); got != c.open {
 			t.Errorf("%v after the refusal: open = %t", c.at, got)
 		}
 	}
@@ -146,7 +146,7 @@ func TestLongGateIsTestedAfterAMinuteAndThenEveryTwoByOneRequest(t *testing.T) {
 		t.Error("the second test is not at three minutes")
 	}
 	started := noon.Add(3 * time.Minute)
-	if !g.Succeed(started.Add(time.Second), started) || !g.Open(started.Add(time.Second)) {
+	if !g.Succeed(started.Add(time.Second), started) || !g.Clear(started.Add(time.Second)) {
 		t.Error("a test that succeeded does not open the gate")
 	}
 }
@@ -180,7 +180,7 @@ func TestShortGateIsNotTested(t *testing.T) {
 func TestSuccessOfAnEarlierAttemptOpensNothing(t *testing.T) {
 	var g Gate
 	g.Refuse(noon, after(20*time.Second), 0)
-	if g.Succeed(noon.Add(time.Second), noon.Add(-time.Minute)) || g.Open(noon.Add(time.Second)) {
+	if g.Succeed(noon.Add(time.Second), noon.Add(-time.Minute)) || g.Clear(noon.Add(time.Second)) {
 		t.Error("a long stream that ended opened the gate")
 	}
 	if g.Succeed(noon.Add(time.Second), noon) {
@@ -190,7 +190,7 @@ func TestSuccessOfAnEarlierAttemptOpensNothing(t *testing.T) {
 
 func TestPeersGateAddsCautionOnly(t *testing.T) {
 	var g Gate
-	if !g.Hold(noon, 10*time.Second, 0, 0) || g.Open(noon.Add(10*time.Second-1)) || !g.Open(noon.Add(10*time.Second)) {
+	if !g.Hold(noon, 10*time.Second, 0, 0) || g.Clear(noon.Add(10*time.Second-1)) || !g.Clear(noon.Add(10*time.Second)) {
 		t.Error("a peer's gate does not hold for its ten seconds")
 	}
 	if g.Own(noon) != 0 {
@@ -251,7 +251,7 @@ func TestDeadlineNeverMovesBack(t *testing.T) {
 			if g.OpensAt().Before(before) {
 				t.Fatalf("moved back from %v to %v", before, g.OpensAt())
 			}
-			if now.Before(latest) && g.Open(now) {
+			if now.Before(latest) && g.Clear(now) {
 				t.Fatalf("open at %v although a deadline at %v was named", now, latest)
 			}
 			if limit := now.Add(MaxWait + maxJitter); g.OpensAt().After(limit) {
