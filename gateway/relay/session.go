@@ -203,16 +203,8 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 		if how.over.Err() != nil {
 			return ending{by: from, err: errOver}
 		}
-		message = counting{message, &from.moved}
-		if how.check != nil { // of either kind: a backend may read both
-			if message, err = how.check.hold(message); err != nil {
-				return ending{by: from, err: err}
-			}
-		}
-		if how.change != nil {
-			if message, err = how.change(message); err != nil {
-				return ending{by: from, err: err}
-			}
+		if message, err = how.admit(counting{message, &from.moved}); err != nil {
+			return ending{by: from, err: err}
 		}
 		w, err := to.conn.Writer(ctx, kind)
 		for err == nil {
@@ -247,6 +239,17 @@ func pump(ctx context.Context, from, to *side, how pumping) ending {
 			how.check.release()
 		}
 	}
+}
+
+// admit returns what passes of a message, of either kind: a backend may read both.
+func (how pumping) admit(message io.Reader) (_ io.Reader, err error) {
+	if how.check != nil {
+		message, err = how.check.hold(message)
+	}
+	if err == nil && how.change != nil {
+		message, err = how.change(message)
+	}
+	return message, err
 }
 
 // next returns the next message of a side.
