@@ -13,6 +13,7 @@ import (
 
 	"github.com/stampgate/stampgate/controlplane/policy"
 	"github.com/stampgate/stampgate/controlplane/signing"
+	"github.com/stampgate/stampgate/controlplane/store"
 	"github.com/stampgate/stampgate/gateway/memory"
 	"github.com/stampgate/stampgate/geo"
 	"github.com/stampgate/stampgate/stamp/strictyaml"
@@ -27,15 +28,15 @@ type Config struct {
 	Zone      string       `yaml:"zone"`
 	Listen    string       `yaml:"listen"`
 	TLS       TLS          `yaml:"tls"`
-	Admin     *Admin       `yaml:"admin"`
+	Admin     *Admin       `yaml:"admin,omitempty"`
 	Residency Residency    `yaml:"residency"`
 	Policy    Policy       `yaml:"policy"`
-	Gossip    *Gossip      `yaml:"gossip"`
+	Gossip    *Gossip      `yaml:"gossip,omitempty"`
 	FrontDoor FrontDoor    `yaml:"frontDoor"`
-	Seal      *Seal        `yaml:"seal"`
+	Seal      *Seal        `yaml:"seal,omitempty"`
 	Drain     Drain        `yaml:"drain"`
 	Limits    Limits       `yaml:"limits"`
-	Bodies    *Bodies      `yaml:"bodies"`
+	Bodies    *Bodies      `yaml:"bodies,omitempty"`
 	// HTTP2 lets clients choose it, over TLS. Its streams multiply what one
 	// connection can hold, and no client of this API needs it.
 	HTTP2 bool `yaml:"http2"`
@@ -71,7 +72,7 @@ type Residency struct {
 
 // Policy says where the policy comes from: an etcd, or a file.
 type Policy struct {
-	Etcd        *Etcd    `yaml:"etcd"`
+	Etcd        *Etcd    `yaml:"etcd,omitempty"`
 	TrustedKeys []string `yaml:"trustedKeys"` // ed25519:<base64>, of whom a policy may be signed
 	CacheDir    string   `yaml:"cacheDir"`    // for the last good policy; default /var/lib/stampgate
 	// AcceptOlder is the serial of a policy below the highest that was followed here,
@@ -114,11 +115,15 @@ type Seal struct {
 type Bodies struct {
 	Dir   string      `yaml:"dir"`   // on a disk, not in memory
 	Above memory.Size `yaml:"above"` // bytes; default 1 MiB: what is not larger stays in memory
+	Most  memory.Size `yaml:"most"`  // bytes of all files, half of them for one client; default 4 GiB: what is beyond stays in memory
 }
 
 // defaultAbove: a larger body has an image or a file in it, and waits for the model
 // as long as any.
-const defaultAbove = 1 << 20
+const (
+	defaultAbove    = 1 << 20
+	defaultMostKept = 4 << 30
+)
 
 // Drain says how the gateway stops.
 type Drain struct {
@@ -177,8 +182,11 @@ func (c Config) withDefaults() Config {
 	if c.Drain.Timeout == 0 {
 		c.Drain.Timeout = policy.Duration(defaultDrainTimeout)
 	}
-	if b := c.Bodies; b != nil && b.Above == 0 {
-		c.Bodies = &Bodies{Dir: b.Dir, Above: defaultAbove}
+	if c.Bodies != nil {
+		b := *c.Bodies
+		fill(&b.Above, defaultAbove)
+		fill(&b.Most, defaultMostKept)
+		c.Bodies = &b
 	}
 	return c
 }
@@ -213,6 +221,8 @@ func (c Config) Validate() error {
 	}
 	if c.Name == "" {
 		fault("name", "is missing, and the host name is not known")
+	} else if err := store.CheckName("name", c.Name); err != nil {
+		errs = append(errs, err)
 	}
 	if _, err := geo.NewFence(c.local()); err != nil && c.Boundary != "" {
 		errs = append(errs, err)

@@ -67,6 +67,7 @@ func TestConfigFaultsAreAllReportedWithTheirPath(t *testing.T) {
 		{"half a certificate", "policy:", "tls: {certFile: a}\npolicy:", []string{"tls: certFile and keyFile"}},
 		{"an open admin listener", "policy:", "admin: {listen: 0.0.0.0:9443}\npolicy:", []string{"admin.tokenFile"}},
 		{"a Front Door without a name", "policy:", "frontDoor: {ids: [\"\"]}\npolicy:", []string{"frontDoor.ids[0]"}},
+		{"a name of two lines", "name: eu-swedencentral-1", "name: \"a\\nb\"", []string{"name "}},
 		{"bodies in no folder", "policy:", "bodies: {above: 4MiB}\npolicy:", []string{"bodies.dir"}},
 		{"an open gossip port", "policy:", "gossip: {listen: 0.0.0.0:7946}\npolicy:", []string{"gossip.keyFile"}},
 		{"two sources", "{file: policy.yaml}", "{file: policy.yaml, etcd: {endpoints: [http://e:2379]}}", []string{"policy: names both"}},

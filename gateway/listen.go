@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stampgate/stampgate/gateway/auth"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/descriptor"
 	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/health"
@@ -54,7 +55,7 @@ func (c Config) spool() serve.Spool {
 	if c.Bodies == nil {
 		return serve.Spool{}
 	}
-	return serve.Spool{Dir: c.Bodies.Dir, Above: int64(c.Bodies.Above)}
+	return serve.Spool{Dir: c.Bodies.Dir, Above: int64(c.Bodies.Above), Budget: bytebudget.New(int64(c.Bodies.Most), int64(c.Bodies.Most/2))}
 }
 
 // listen opens the listeners, so that a port in use fails the start.

@@ -23,6 +23,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	store.SilenceGRPC()
+	signal.Ignore(syscall.SIGHUP) // certificates are read again anyway
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := telemetry.NewLogger(stderr, zerolog.InfoLevel, "controlplane")

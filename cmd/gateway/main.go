@@ -20,6 +20,8 @@ import (
 )
 
 func main() {
+	// What a reload would read is read again anyway: keys, certificates, the policy.
+	signal.Ignore(syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	_, err := command.Execute(ctx, newRoot())
 	stop()

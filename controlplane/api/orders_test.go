@@ -169,7 +169,7 @@ func TestAnOrderEndsWhenItIsWithdrawnOrExpires(t *testing.T) {
 	withdraw("?author="+strings.Repeat("x", 201)).Refusal(t, http.StatusBadRequest, client.CodeInvalidRequest)
 	b.Call(t, apitest.Request{Method: http.MethodDelete, Path: b.path("/orders/" + url.PathEscape("a b"))}).
 		Refusal(t, http.StatusBadRequest, client.CodeInvalidRequest)
-	if got := b.audited(t); !strings.HasPrefix(got, "bob withdraw drain backend swc ptu\n") {
+	if got := b.audited(t); !strings.HasPrefix(got, "bob withdraw drain backend swc-ptu\n") {
 		t.Errorf("audit %s", got)
 	}
 	b.order(t, `{"kind":"backend","name":"swc-ptu","for":"1s"}`)

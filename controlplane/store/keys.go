@@ -44,10 +44,10 @@ func (k keys) digestRange() (from, to string) {
 	return k.digests(), clientv3.GetPrefixRangeEnd(k.digests())
 }
 
-// checkName refuses what could turn one key into another, where a name may be
-// anybody's: a gateway's, which is often that of its host, an order's, a
+// CheckName refuses, as an *InvalidError, what could turn one key into another, where
+// a name may be anybody's: a gateway's, which is often that of its host, an order's, a
 // publication's.
-func checkName(what, name string) error {
+func CheckName(what, name string) error {
 	if name == "" || len(name) > 200 || strings.Trim(name, ".") == "" {
 		return &InvalidError{Text: fmt.Sprintf("%s: want a name of 1 to 200 characters, not %q", what, clip(name, 40))}
 	}

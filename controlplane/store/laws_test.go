@@ -28,7 +28,7 @@ func aName() *rapid.Generator[string] {
 func TestANameThatPassesIsOnePieceOfAKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.OneOf(rapid.String(), rapid.StringMatching(`[a-z./ \x00-]{0,210}`), aName()).Draw(t, "name")
-		err := checkName("thing", name)
+		err := CheckName("thing", name)
 		if err == nil {
 			if strings.ContainsAny(name, "/\x00 \n") || name == "." || name == ".." || len(name) > 200 {
 				t.Fatalf("%q passes", name)

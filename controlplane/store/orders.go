@@ -94,7 +94,7 @@ func (o Order) claim() signing.OrderClaim {
 }
 
 func (o Order) validate() error {
-	if err := errors.Join(checkBoundary(o.Boundary), checkName("order name", o.Name)); err != nil {
+	if err := errors.Join(checkBoundary(o.Boundary), CheckName("order name", o.Name)); err != nil {
 		return &InvalidError{Text: err.Error()}
 	}
 	switch {
@@ -146,7 +146,7 @@ func (s *Store) PutOrder(ctx context.Context, o Order) error {
 // DeleteOrder withdraws an order, or returns ErrNoOrder. After a lost answer it
 // may report ErrNoOrder though this call deleted it; either way it is gone.
 func (s *Store) DeleteOrder(ctx context.Context, boundary geo.Boundary, id, author string) error {
-	if err := errors.Join(checkBoundary(boundary), checkName("order id", id)); err != nil {
+	if err := errors.Join(checkBoundary(boundary), CheckName("order id", id)); err != nil {
 		return &InvalidError{Text: err.Error()}
 	}
 	if len(author) > maxAuthorBytes {
@@ -155,7 +155,7 @@ func (s *Store) DeleteOrder(ctx context.Context, boundary geo.Boundary, id, auth
 	key := keysOf(boundary).order(id)
 	rec := AuditRecord{
 		Time: time.Now().UTC(), ID: NewID(), Author: author, Action: "withdraw",
-		Subject: strings.ReplaceAll(id, "-", " "),
+		Subject: strings.Replace(id, "-", " ", 2), // action, kind, and the name as it is
 	}
 	var found bool
 	err := s.repeat(ctx, func(ctx context.Context) error {

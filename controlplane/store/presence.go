@@ -59,7 +59,7 @@ type Presence struct {
 // away it keeps trying.
 func (s *Store) AnnouncePresence(ctx context.Context, boundary geo.Boundary, value func() Presence, changed <-chan struct{}) error {
 	first := value()
-	if err := errors.Join(checkBoundary(boundary), checkRegion(first.Region), checkName("gateway", first.Gateway)); err != nil {
+	if err := errors.Join(checkBoundary(boundary), checkRegion(first.Region), CheckName("gateway", first.Gateway)); err != nil {
 		return fmt.Errorf("announce presence: %w", err)
 	}
 	a := &announcement{store: s, key: keysOf(boundary).presenceOf(first.Region, first.Gateway), value: value, changed: changed}

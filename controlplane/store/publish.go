@@ -121,7 +121,7 @@ func newPublication(boundary geo.Boundary, req PublishRequest, key signing.Priva
 	if req.ID == "" {
 		req.ID = NewID()
 	}
-	if err := checkName("publication id", req.ID); err != nil {
+	if err := CheckName("publication id", req.ID); err != nil {
 		return nil, err
 	}
 	env.Author, env.Message, env.Publication, env.Publisher = req.Author, req.Message, req.ID, req.Publisher

@@ -9,6 +9,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
+	"sync"
+	"sync/atomic"
 )
 
 // A Source is the body of a request. Its methods may be used by one goroutine at a
@@ -91,7 +94,10 @@ func splice(r io.ReaderAt, n int64, edits []Edit) io.Reader {
 type through struct {
 	r      io.Reader
 	length int64
-	read   bool
+	read   atomic.Bool // something of it
+
+	mu    sync.Mutex // guards ended, and is held while r is read: Close waits for that
+	ended bool
 }
 
 // Through returns a source that is read from r as it is sent, and so only once.
@@ -99,14 +105,21 @@ type through struct {
 func Through(r io.Reader, length int64) Source { return &through{r: r, length: length} }
 
 func (t *through) Repeatable() bool { return false }
-func (t *through) Spent() bool      { return t.read }
-func (t *through) Close() error     { return nil }
+func (t *through) Spent() bool      { return t.read.Load() }
+
+// Close ends whatever still reads, once the client's own time for its body allows it.
+func (t *through) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	return nil
+}
 
 func (t *through) Open(edits ...Edit) (io.ReadCloser, int64, error) {
 	switch {
 	case len(edits) > 0:
 		panic("body: an edit of a body that passes straight through; the caller must not declare any")
-	case t.read:
+	case t.Spent():
 		return nil, 0, ErrSpent
 	}
 	return passing{t}, t.length, nil
@@ -117,6 +130,28 @@ func (t *through) Open(edits ...Edit) (io.ReadCloser, int64, error) {
 type passing struct{ *through }
 
 func (p passing) Read(buf []byte) (int, error) {
-	p.read = true
-	return p.r.Read(buf)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return 0, fs.ErrClosed
+	}
+	p.read.Store(true)
+	n, err := p.r.Read(buf)
+	if err != nil && err != io.EOF {
+		err = &ClientError{err}
+	}
+	return n, err
 }
+
+// Close leaves the source to whoever opens it next.
+func (passing) Close() error { return nil }
+
+// A ClientError says that the client did not send its body to the end, while it was
+// passed on.
+type ClientError struct{ Err error }
+
+// Error implements error.
+func (e *ClientError) Error() string { return "the client's body: " + e.Err.Error() }
+
+// Unwrap returns what went wrong: os.ErrDeadlineExceeded for a client that is slow.
+func (e *ClientError) Unwrap() error { return e.Err }

@@ -49,7 +49,7 @@ func TestEditsAreMadeAndNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		original := text(t)
 		kept := bytes.Clone(original)
-		file, err := body.Spool(dir, original[:len(original)/3], bytes.NewReader(original[len(original)/3:]), 1<<20)
+		file, err := body.Keep(dir, original)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,121 +136,92 @@ func files(t *testing.T, dir string) []os.DirEntry {
 	return list
 }
 
-// Whatever ends the process, nothing of a body is left behind: its file never has a
-// name while it holds anything.
+// Whatever ends the process, nothing of a body is left behind: its file has no name.
 func TestAFileHasNoName(t *testing.T) {
 	dir := t.TempDir()
-	looks := 0
-	file, err := body.Spool(dir, []byte("begun "), io.MultiReader(
-		readFunc(func([]byte) (int, error) {
-			looks += 1 + len(files(t, dir))
-			return 0, io.EOF
-		}), strings.NewReader("and ended")), 100)
+	file, err := body.Keep(dir, []byte("hello"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	text, err := file.Bytes()
-	if err != nil || string(text) != "begun and ended" || file.Size() != 15 {
-		t.Errorf("%q of %d bytes, %v", text, file.Size(), err)
-	}
-	if again, err := file.Bytes(); err != nil || string(again) != string(text) {
-		t.Errorf("looked at again: %q, %v", again, err)
-	}
-	if looks != 1 || len(files(t, dir)) != 0 {
-		t.Errorf("the folder has %v; %d looks while it was written", files(t, dir), looks)
-	}
-	if err := file.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-type readFunc func([]byte) (int, error)
-
-func (f readFunc) Read(p []byte) (int, error) { return f(p) }
-
-// A caller that allows n bytes asks for one more, and sees by the size that it came.
-func TestABodyLongerThanAllowedIsNoticed(t *testing.T) {
-	for _, tt := range []struct{ read, rest, most, size int }{
-		{0, 0, 11, 0},
-		{0, 10, 11, 10},
-		{0, 11, 11, 11},
-		{0, 12, 11, 11},
-		{0, 1 << 20, 11, 11},
-		{4, 6, 11, 10},
-		{4, 1 << 20, 11, 11},
-		{11, 5, 11, 11},
-		{0, 100_001, 100_001, 100_001},
-		{70_000, 1 << 20, 100_001, 100_001},
-	} {
-		for name, wrap := range map[string]func(io.Reader) io.Reader{
-			"as it comes": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "the end with the last bytes": iotest.DataErrReader,
-		} {
-			rest := strings.NewReader(strings.Repeat("b", tt.rest))
-			file, err := body.Spool(t.TempDir(), bytes.Repeat([]byte("a"), tt.read), wrap(rest), int64(tt.most))
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := file.Bytes()
-			want := strings.Repeat("a", tt.read) + strings.Repeat("b", tt.size-tt.read)
-			if err != nil || file.Size() != int64(tt.size) || string(text) != want {
-				t.Errorf("%+v, %s: %d bytes, %v", tt, name, file.Size(), err)
-			}
-			_ = file.Close()
-		}
-	}
-}
-
-// A client that breaks off is not the folder's fault.
-func TestAnErrorOfReadingIsNotTheFolders(t *testing.T) {
-	dir := t.TempDir()
-	file, err := body.Spool(dir, []byte("begun"), iotest.ErrReader(os.ErrDeadlineExceeded), 100)
-	if file != nil || !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, body.ErrFolder) {
-		t.Errorf("%v", err)
 	}
 	if list := files(t, dir); len(list) != 0 {
 		t.Errorf("the folder has %v", list)
 	}
+	if err := file.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := body.CheckFolder(dir); err != nil || len(files(t, dir)) != 0 {
+		t.Errorf("a look at the folder: %v, and leaves %v", err, files(t, dir))
+	}
 }
 
-func TestAFolderThatIsNotThere(t *testing.T) {
-	if _, err := body.Spool(filepath.Join(t.TempDir(), "none"), nil, strings.NewReader("x"), 100); !errors.Is(err, body.ErrFolder) || !errors.Is(err, os.ErrNotExist) {
+// A folder that is not there, or is none, is a fault that is told before anything is
+// kept in it.
+func TestAFolderThatIsNone(t *testing.T) {
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{filepath.Join(t.TempDir(), "none"), plain} {
+		if _, err := body.Keep(dir, []byte("x")); err == nil {
+			t.Errorf("%s took a body", dir)
+		}
+		if err := body.CheckFolder(dir); err == nil {
+			t.Errorf("%s passes as a folder", dir)
+		}
+	}
+}
+
+// Who waits for the client's bytes is waited for when the source is closed, and reads
+// no more: the connection belongs to the next request then.
+func TestNobodyReadsWhatPassesThroughOnceItIsClosed(t *testing.T) {
+	client, backend := io.Pipe()
+	source := body.Through(client, -1)
+	r, _, err := source.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := r.Read(make([]byte, 1))
+		read <- err
+	}()
+	if _, err := backend.Write([]byte("x")); err != nil || <-read != nil {
+		t.Fatal(err)
+	}
+	if err := source.Close(); err != nil || !source.Spent() {
 		t.Errorf("%v", err)
+	}
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("it reads on: %v", err)
 	}
 }
 
 // An attempt that still sends a body when its request has ended gets an error, and
 // never the end of a body that looks whole.
 func TestAReaderOutlivesItsFile(t *testing.T) {
-	for _, looked := range []bool{false, true} {
-		const size = 1 << 20
-		file, err := body.Spool(t.TempDir(), nil, io.LimitReader(readFunc(func(p []byte) (int, error) { return len(p), nil }), size), size+1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if looked {
-			if _, err := file.Bytes(); err != nil {
-				t.Fatal(err)
+	file, err := body.Keep(t.TempDir(), make([]byte, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reading, ended := make(chan struct{}), make(chan error)
+	go func() {
+		r, _, err := file.Open(body.Edit{Start: 10, End: 20})
+		for n := 0; err == nil; n++ { // over and over, so that the file is closed in the middle
+			if n == 1 {
+				close(reading)
+			}
+			if _, err = r.Read(make([]byte, 100)); err == io.EOF { //nolint:errorlint // a reader announces its end by itself
+				r, _, err = file.Open()
 			}
 		}
-		reading, ended := make(chan struct{}), make(chan error)
-		go func() {
-			r, _, err := file.Open(body.Edit{Start: 10, End: 20})
-			for n := 0; err == nil; n++ { // over and over, so that the file is closed in the middle
-				if n == 1 {
-					close(reading)
-				}
-				if _, err = r.Read(make([]byte, 100)); err == io.EOF { //nolint:errorlint // a reader announces its end by itself
-					r, _, err = file.Open()
-				}
-			}
-			ended <- err
-		}()
-		<-reading
-		if err := file.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended; !errors.Is(err, os.ErrClosed) {
-			t.Errorf("the reader got %v", err)
-		}
+		ended <- err
+	}()
+	<-reading
+	if err := file.Close(); err != nil {
+		t.Error(err)
+	}
+	err = <-ended
+	if _, ours := errors.AsType[*body.ReadError](err); !ours || !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the reader got %v", err)
 	}
 }

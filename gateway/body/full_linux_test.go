@@ -1,7 +1,6 @@
 package body_test
 
 import (
-	"bytes"
 	"errors"
 	"syscall"
 	"testing"
@@ -23,12 +22,15 @@ func TestAFullFolder(t *testing.T) {
 	})
 	large := make([]byte, 1<<20)
 	for range 3 {
-		if _, err := body.Spool(dir, large[:100], bytes.NewReader(large), 2<<20); !errors.Is(err, body.ErrFolder) || !errors.Is(err, syscall.ENOSPC) {
+		if _, err := body.Keep(dir, large); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("a large body: %v", err)
 		}
-		file, err := body.Spool(dir, nil, bytes.NewReader(large[:200<<10]), 2<<20)
+		file, err := body.Keep(dir, large[:200<<10])
 		if err != nil {
 			t.Fatalf("a body that fits: %v", err)
+		}
+		if err := body.CheckFolder(dir); err != nil {
+			t.Errorf("that it is full is no fault of the configuration: %v", err)
 		}
 		if err := file.Close(); err != nil {
 			t.Error(err)

@@ -94,6 +94,15 @@ func (b *Budget) Open(client string, connection *Account) *Hold {
 	return &Hold{budget: b, name: client, client: a, connection: connection}
 }
 
+// Another begins a hold for the same request, to be used by another goroutine at the
+// same time. Release must follow.
+func (h *Hold) Another() *Hold {
+	if h == nil {
+		return nil
+	}
+	return h.budget.Open(h.name, h.connection)
+}
+
 // TakeBody takes n bytes for what the client sent and reports whether they fit.
 func (h *Hold) TakeBody(n int64) bool {
 	if h == nil {

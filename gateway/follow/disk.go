@@ -194,6 +194,9 @@ func (f *Follower) read(name string, value any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cache: %w", err)
 	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("cache: %s is no file", path)
+	}
 	if info.Size() > cacheLimit {
 		return false, fmt.Errorf("cache: %s has %d bytes, over the limit of %d", path, info.Size(), cacheLimit)
 	}

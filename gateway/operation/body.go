@@ -250,3 +250,7 @@ func TooLarge(limitBytes int64) *refusal.Error {
 		Message: fmt.Sprintf("the body is larger than %d bytes", limitBytes),
 	}
 }
+
+// Forget drops what refers to the text of the body, so that the text need not be
+// kept. Where its members stand stays known.
+func (b *Body) Forget() { b.Model.bytes, b.User.bytes, b.PreviousResponseID.bytes = nil, nil, nil }

@@ -39,7 +39,7 @@ type Form uint8
 const (
 	NoBody Form = iota
 	JSON
-	Multipart
+	Multipart // an upload, which nobody looks into
 )
 
 // An Operation is one row of the API. It never changes.

@@ -119,7 +119,7 @@ func (a *attempt) judge(resp *http.Response) targets.Outcome {
 	return a.refused(kind, signals, statusError(code))
 }
 
-var errBody = errors.New("the request's body cannot be read again")
+var errBody = errors.New("the request's body could not be read to its end")
 
 func succeeded(status int) bool { return status >= 200 && status < 300 }
 

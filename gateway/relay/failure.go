@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/stampgate/stampgate/gateway/body"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/gateway/upstream"
 )
@@ -25,11 +26,13 @@ func (a *attempt) broken(err error) targets.Outcome {
 		o.Kind = targets.Canceled // by the client, or because this gateway ends
 	case errors.Is(cause, ErrTotal), errors.Is(cause, errAnswer):
 		o.Kind = targets.OutOfTime
-	case errors.Is(err, errNoRoom), upstream.IsLocal(err):
+	case errors.Is(err, errNoRoom), upstream.IsLocal(err), is[*body.ReadError](err):
 		o.Kind = targets.LocalFault
+	case is[*body.ClientError](err):
+		o.Kind = targets.Canceled // it does not send what it announced
 	case cause != nil && a.firstByte == 0:
 		o.Kind = targets.FirstByteTimeout
-	case lost(err):
+	case is[*upstream.LostError](err):
 		o.Kind = targets.Lost
 	}
 	a.Err = wording(err)
@@ -39,15 +42,18 @@ func (a *attempt) broken(err error) targets.Outcome {
 	return o
 }
 
-func lost(err error) bool {
-	_, is := errors.AsType[*upstream.LostError](err)
+func is[E error](err error) bool {
+	_, is := errors.AsType[E](err)
 	return is
 }
 
 // wording is an error for the log in our own words.
 func wording(err error) error {
-	if isOurs(err) {
+	switch {
+	case isOurs(err):
 		return err
+	case is[*body.ReadError](err), is[*body.ClientError](err):
+		return errBody
 	}
 	return upstream.ForLog(err)
 }

@@ -68,7 +68,7 @@ func (a *attempt) complete(resp *http.Response, body []byte) targets.Outcome {
 		return a.tooLate(kind, body)
 	}
 	a.credit(kind == targets.Success)
-	body = a.call.transformBody(resp.StatusCode, body)
+	body = a.call.transformBody(resp.StatusCode, resp.Header.Get("Content-Type"), body)
 	a.commit(resp, int64(len(body)))
 	if err := a.write(body, false); err != nil {
 		return a.clientGone(err)

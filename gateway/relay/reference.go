@@ -46,6 +46,9 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 		return nil, err
 	}
 	held := c.buf.Bytes()
+	if bytes.IndexByte(held, 0) >= 0 {
+		return nil, notUTF8()
+	}
 	if whole {
 		if err := operation.EventReferences(held, references.Allows); err != nil {
 			return nil, err
@@ -110,11 +113,23 @@ type watched struct {
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.message.Read(p)
 	w.tail = append(w.tail, p[:n]...)
+	if bytes.IndexByte(p[:n], 0) >= 0 {
+		return 0, notUTF8()
+	}
 	if operation.MayRefer(w.tail) {
 		return 0, tooLongToCheck()
 	}
 	w.tail = append(w.tail[:0], w.tail[max(0, len(w.tail)-operation.ReferenceOverlap):]...)
 	return n, err
+}
+
+// notUTF8 refuses a message with a zero byte: JSON in UTF-8 has none, and in UTF-16 or
+// UTF-32, which some parsers take, nobody here would find a reference.
+func notUTF8() error {
+	return &refusal.Error{
+		Cause: refusal.ExternalReference, Param: "the message (not text in UTF-8, so not looked into)",
+		Message: "the message is not text in UTF-8, so it is not looked into",
+	}
 }
 
 func tooLongToCheck() error {

@@ -15,6 +15,15 @@ import (
 // nothing is the strictest policy.
 func nothing() *policy.References { return nil }
 
+// utf16 is text in UTF-16, which some parsers of JSON take.
+func utf16(text string) string {
+	var out []byte
+	for i := range len(text) {
+		out = append(out, text[i], 0)
+	}
+	return string(out)
+}
+
 // A message passes as it is, whatever its length and however it comes, unless it
 // has a reference in it: also one that begins before the bound and ends behind it.
 func TestALongMessagePassesOnlyWithoutAReference(t *testing.T) {
@@ -29,6 +38,8 @@ func TestALongMessagePassesOnlyWithoutAReference(t *testing.T) {
 		"long":                           {sound(3<<20) + "}", true},
 		"long, with a tool at its end":   {sound(3<<20) + tool, false},
 		"long, with a tool before":       {`{"tools":[{"type":"web_search"}],` + sound(3 << 20)[1:] + "}", false},
+		"in UTF-16":                      {utf16(`{"tools":[{"type":"web_search"}]}`), false},
+		"long, with UTF-16 at its end":   {sound(3<<20) + utf16(tool), false},
 		"long, with a function":          {`{"tools":[],` + sound(3 << 20)[1:] + "}", true},
 		"long, an image":                 {`{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,` + strings.Repeat("QUJD", 1<<20) + `"}]}}`, true},
 		"long, an image from elsewhere":  {`{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://elsewhere.example/` + strings.Repeat("QUJD", 1<<20) + `"}]}}`, false},

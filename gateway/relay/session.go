@@ -123,7 +123,9 @@ func (s *session) pumping(over context.Context, fromClient bool) pumping {
 		p.first = s.held.first
 	}
 	if len(s.transforms) > 0 {
-		p.change = func(message io.Reader) (io.Reader, error) { return s.transformMessage(fromClient, message) }
+		room := s.budget.Another()
+		p.change = func(message io.Reader) (io.Reader, error) { return s.transformMessage(fromClient, message, room) }
+		p.done = room.Release
 	}
 	return p
 }
@@ -167,6 +169,7 @@ type pumping struct {
 	check *checker        // of each message before it passes; nil: of the backend's
 	// change, if set, returns what a message becomes.
 	change func(io.Reader) (io.Reader, error)
+	done   func() // if set, is called when nothing passes any more
 
 	patience time.Duration // for one write
 }
@@ -190,6 +193,9 @@ func (c counting) Read(p []byte) (int, error) {
 func pump(ctx context.Context, from, to *side, how pumping) ending {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if how.done != nil {
+		defer how.done()
+	}
 	stuck := time.AfterFunc(how.patience, cancel)
 	defer stuck.Stop()
 	buf := make([]byte, readSize)

@@ -217,7 +217,7 @@ func (r *eventStream) end(err error) targets.Outcome {
 		}
 	}
 	if len(r.held) > 0 {
-		if werr := a.write(r.held, true); werr != nil {
+		if werr := a.write(a.call.transformEvents(r.held), true); werr != nil {
 			return a.clientGone(werr)
 		}
 	}

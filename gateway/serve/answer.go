@@ -115,7 +115,7 @@ func (v *visit) ownFields(h message.Header, r *relay.Result) message.Header {
 	if v.snapshot != nil {
 		h = h.Add("X-Stampgate-Policy", strconv.FormatUint(v.snapshot.Serial(), 10))
 	}
-	if v.Draining() {
+	if v.Draining() && r.Status != http.StatusSwitchingProtocols { // whose connection is to become a session
 		h = h.Add("Connection", "close")
 	}
 	return h

@@ -15,7 +15,7 @@ import (
 // attempts tries targets until the client has an answer, or nothing is left to try.
 func (v *visit) attempts() error {
 	v.answered = true
-	v.result = v.try()
+	v.run()
 	if v.match.Operation.WebSocket {
 		v.bytesIn = int(v.result.BytesIn)
 	}
@@ -25,16 +25,23 @@ func (v *visit) attempts() error {
 	return nil
 }
 
+// run carries the exchange out. Its result is there even where something panics.
+func (v *visit) run() {
+	x := exchange{Exchange: v.Relay.Begin(&v.call, v.client), call: &v.call}
+	defer func() {
+		x.End()
+		v.result = x.Result
+	}()
+	v.try(x)
+}
+
 // try is the loop of attempts, of a plain call, a stream and a session alike.
-func (v *visit) try() relay.Result {
-	c := &v.call
-	ctx, cancel := context.WithTimeoutCause(c.Context, c.Route.Total, relay.ErrTotal)
+func (v *visit) try(x exchange) {
+	ctx, cancel := context.WithTimeoutCause(v.call.Context, v.call.Route.Total, relay.ErrTotal)
 	defer cancel()
 	rng := v.random.Get().(*rand.Rand)
 	defer v.random.Put(rng)
 
-	x := exchange{Exchange: v.Relay.Begin(c, v.client), call: c}
-	defer x.End()
 	sel := v.Registry.Begin(v.demand(x.Started()))
 	for {
 		ticket, ok := sel.Next(time.Now(), rng)
@@ -43,24 +50,32 @@ func (v *visit) try() relay.Result {
 				continue
 			}
 			x.nothingLeft(ctx, sel.Verdict(time.Now()))
-			return x.Result
+			return
 		}
-		o := x.Try(ctx, &ticket)
-		ticket.Observe(time.Now(), o)
+		o := x.observed(ctx, &ticket)
 		if o.Kind == targets.IdentityRefused {
 			v.Rejected(ticket.Target)
 		}
 		switch {
 		case x.Settled():
-			return x.Result
+			return
 		case x.ended(ctx, o):
 			x.finish(ctx, o)
-			return x.Result
+			return
 		case x.Spent() || !sel.MayRetry(time.Now(), o):
 			x.last(ctx, &sel, o)
-			return x.Result
+			return
 		}
 	}
+}
+
+// observed makes one attempt, and tells the target how it ended. What panics is a
+// fault of our own, and the target must not stay taken for it.
+func (x exchange) observed(ctx context.Context, t *targets.Ticket) targets.Outcome {
+	o := targets.Outcome{Kind: targets.LocalFault}
+	defer func() { t.Observe(time.Now(), o) }()
+	o = x.Try(ctx, t)
+	return o
 }
 
 // demand is what the choice of targets has to know of the call.

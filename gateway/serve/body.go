@@ -29,10 +29,17 @@ const (
 	nameRoom = 1 << 10
 )
 
-// body reads the request's body, and scans it. A session has none.
+// body reads the request's body, and scans it. A session has none, and one that
+// nobody looks into passes straight through.
 func (v *visit) body() error {
-	if v.match.Operation.WebSocket {
+	switch v.match.Operation.Form {
+	case operation.NoBody:
 		return nil
+	case operation.Multipart:
+		v.call.Body = body.Through(v.request.Body, v.request.Length)
+		v.leave = append(v.leave, func() { _ = v.call.Body.Close() })
+		return nil
+	case operation.JSON:
 	}
 	if err := v.readBody(); err != nil {
 		return err
@@ -65,79 +72,71 @@ func (v *visit) readBody() error {
 	if most < 0 { // in chunks
 		most = MaxBody
 	}
-	if v.Spool.Dir != "" {
-		most = min(most, v.Spool.Above)
-	}
-	taken := int64(0)
 	buf := bytebudget.NewBuffer(func(n int64) bool {
 		if !v.hold.TakeBody(n) {
 			return false
 		}
-		taken += n
+		v.textHeld += n
 		return true
 	}, int(most))
-	whole, err := v.fill(buf)
-	if err != nil {
+	if err := v.fill(buf); err != nil {
 		return err
-	}
-	if !whole {
-		defer v.hold.GiveBody(taken)
-		return v.spool(buf.Bytes())
 	}
 	v.text = buf.Bytes()
 	v.call.Body = body.Memory(v.text)
-	return v.copies()
-}
-
-// copies takes room for the copy that an attempt sends of a small body, with its
-// deployment's name.
-func (v *visit) copies() error {
+	// An attempt sends a copy with its deployment's name, if the body is small.
 	if v.match.Operation.ModelIn == operation.ModelInBody && !v.hold.TakeBody(int64(min(len(v.text), body.CopiedUpTo)+nameRoom)) {
 		return v.overloaded()
 	}
 	return nil
 }
 
-// spool writes a large body to a file: what was read of it, and the rest.
-func (v *visit) spool(read []byte) error {
-	file, err := body.Spool(v.Spool.Dir, read, v.request.Body, MaxBody+1)
-	if errors.Is(err, body.ErrFolder) {
-		return &refusal.Error{Cause: refusal.LacksResources, Err: err}
-	}
-	if err != nil {
-		return v.bodyError(err)
-	}
-	v.leave = append(v.leave, func() { _ = file.Close() }) // it has no name: nothing is left
-	if file.Size() > MaxBody {
-		return operation.TooLarge(MaxBody)
-	}
-	if v.text, err = file.Bytes(); err != nil {
-		return &refusal.Error{Cause: refusal.LacksResources, Err: err}
-	}
-	v.call.Body = file
-	return v.copies()
-}
-
-// fill reads the body to its end, or to where a file takes over.
-func (v *visit) fill(buf *bytebudget.Buffer) (whole bool, err error) {
+// fill reads the body to its end.
+func (v *visit) fill(buf *bytebudget.Buffer) error {
 	for {
 		room := buf.Room()
 		if room == nil {
-			return false, v.overloaded()
+			return v.overloaded()
 		}
 		n, err := v.request.Body.Read(room)
 		buf.Add(n)
 		switch {
 		case len(buf.Bytes()) > MaxBody:
-			return false, operation.TooLarge(MaxBody)
+			return operation.TooLarge(MaxBody)
 		case err == io.EOF: // a reader announces its end by itself
-			return true, nil
+			return nil
 		case err != nil:
-			return false, v.bodyError(err)
-		case v.Spool.Dir != "" && int64(len(buf.Bytes())) >= v.Spool.Above:
-			return false, nil
+			return v.bodyError(err)
 		}
 	}
+}
+
+// park moves a large body from memory to a file, once nobody has to look into it any
+// more. Where the disk has no room for it, it stays where it is.
+func (v *visit) park() error {
+	if v.Spool.Dir == "" || int64(len(v.text)) <= v.Spool.Above {
+		return nil
+	}
+	room := v.Spool.Budget.Open(v.caller.Name, nil)
+	if !room.TakeBody(int64(len(v.text))) {
+		room.Release()
+		v.Metrics.refused(refusedFiles)
+		return nil
+	}
+	file, err := body.Keep(v.Spool.Dir, v.text)
+	if err != nil {
+		room.Release()
+		v.Metrics.refused(refusedFiles)
+		return nil
+	}
+	v.leave = append(v.leave, func() {
+		_ = file.Close() // it has no name: nothing is left
+		room.Release()
+	})
+	v.call.Body, v.text = file, nil
+	v.call.Scan.Forget()
+	v.hold.GiveBody(v.textHeld)
+	return nil
 }
 
 // bodyError names a failure to read the body. A connection that broke off is a

@@ -16,7 +16,11 @@ type Metrics struct {
 }
 
 // refusedSessions is the label of a session that was one too many for its client.
-const refusedSessions = "sessions"
+// The bounds that are refused by beside those of bytes.
+const (
+	refusedSessions = "sessions"
+	refusedFiles    = "files" // and the body stayed in memory
+)
 
 // NewMetrics makes the metrics and registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
@@ -36,10 +40,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "stampgate_attempts_total", Help: "Attempts on backends, by operation.",
 		}, []string{"operation"}),
 		Refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stampgate_bound_refusals_total", Help: "Requests that were refused by a bound: bytes held in the process or for a client, or a client's sessions.",
+			Name: "stampgate_bound_refusals_total", Help: "Requests that were refused by a bound: bytes held in the process or for a client, a client's sessions, or files for large bodies (which then stay in memory).",
 		}, []string{"bound"}),
 	}
-	for _, bound := range [...]string{string(bytebudget.OfProcess), string(bytebudget.OfClient), refusedSessions} {
+	for _, bound := range [...]string{string(bytebudget.OfProcess), string(bytebudget.OfClient), refusedSessions, refusedFiles} {
 		m.Refused.WithLabelValues(bound) // so that each shows before it happens
 	}
 	reg.MustRegister(m.Requests, m.Duration, m.FirstByte, m.Attempts, m.Refused)

@@ -28,6 +28,9 @@ func (v *visit) route() error {
 		c.Stream, c.Stateless = true, true
 	}
 	c.Request, c.Match, c.RequestID, c.Hold = v.request, v.match, v.requestID, v.hold
+	if v.Seams.Transforms != nil {
+		c.Transforms = v.Seams.Transforms(c)
+	}
 	c.References, c.ListTargets, c.Head = v.snapshot.References(), v.snapshot.DebugHeaders(), v.head
 	c.Running = v.Running.Enter(v.ctx, v.client, v.caller, route.Name)
 	c.Context = c.Running.Context()
@@ -39,8 +42,8 @@ func (v *visit) route() error {
 // the policy does not allow: the policy now in force, for a body may take a minute
 // to come.
 func (v *visit) references() error {
-	if v.match.Operation.WebSocket {
-		return nil // its messages are checked as they come
+	if v.match.Operation.Form != operation.JSON {
+		return nil // the messages of a session are checked as they come; an upload names no place
 	}
 	allowed := v.call.RulesOfReferences()
 	if allowed.All() {

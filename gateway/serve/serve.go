@@ -1,10 +1,20 @@
 // Package serve is the one way of a request through the gateway, from its head to
-// its line in the log. Its stages, in their order, are
+// its line in the log. Its stages, each a method of visit, are in their order
 //
-//	admit → operation → body → route → pin → variant → lease → attempts → settle
+//	admit        who calls, under which policy              admit.go
+//	operation    what is asked for                          operation.go
+//	body         the body, read and scanned                 body.go
+//	route        the route, and whether it is granted       route.go
+//	references   places outside that the request names      route.go
+//	pin          the backend that owns a named object       route.go, a seam
+//	variant      which variant of the route serves          route.go, a seam
+//	lease        what is reserved of the client's limits    route.go, a seam
+//	park         a large body goes to a file                body.go
+//	attempts     targets are tried                          attempts.go
 //
-// each a method of visit in a file of its own. What a stage refuses is a
-// *refusal.Error; only answer.go turns it into an answer.
+// and at the end, whatever happened, the lease is settled and the request recorded
+// (record.go). What a stage refuses is a *refusal.Error; only answer.go turns it into
+// an answer.
 //
 // It opens no connection, decides nothing about targets, and never sees a server of
 // HTTP: requests and clients come as values of the package message. A request's
@@ -14,6 +24,7 @@ package serve
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +37,7 @@ import (
 	"github.com/stampgate/stampgate/gateway/edge"
 	"github.com/stampgate/stampgate/gateway/message"
 	"github.com/stampgate/stampgate/gateway/operation"
+	"github.com/stampgate/stampgate/gateway/refusal"
 	"github.com/stampgate/stampgate/gateway/relay"
 	"github.com/stampgate/stampgate/gateway/running"
 	"github.com/stampgate/stampgate/gateway/targets"
@@ -65,8 +77,9 @@ type Config struct {
 
 // Spool is where large bodies are kept while they are served.
 type Spool struct {
-	Dir   string // on a disk; "": they are kept in memory
-	Above int64  // bytes: what is not larger stays in memory
+	Dir    string             // on a disk; "": they are kept in memory
+	Above  int64              // bytes: what is not larger stays in memory
+	Budget *bytebudget.Budget // of bytes in files: what is beyond it stays in memory
 }
 
 // Seams are the stages that not every gateway has. Each may be nil.
@@ -81,6 +94,8 @@ type Seams struct {
 	// is sent. Settle, which is never nil without an error, is called once, when the
 	// request has ended, however it did. An error refuses the request.
 	Lease func(ctx context.Context, c *relay.Call, client string) (settle func(*relay.Result), err error)
+	// Transforms returns what changes the answer on its way to the client.
+	Transforms func(c *relay.Call) []relay.Transform
 }
 
 // A Pipeline serves requests. Its methods may be used by any number of goroutines.
@@ -112,13 +127,15 @@ type visit struct {
 	hold     *bytebudget.Hold // nil until the caller is known
 	match    operation.Match  // set by operation
 	call     relay.Call       // set by body and route, read by all that follow
-	text     []byte           // of the body, to be looked at
+	text     []byte           // of the body, to be looked at; nil: nobody may any more
+	textHeld int64            // of the hold, for text
 	tokens   int              // what a limit on tokens counts of the request; 0: unknown
 	backend  string           // set by pin
 	settle   func(*relay.Result)
 	leave    []func()
 	bytesIn  int
 	answered bool // no stage follows
+	returned bool // the stages have
 	result   relay.Result
 }
 
@@ -128,14 +145,10 @@ func (p *Pipeline) Serve(ctx context.Context, client message.Client, r *message.
 	defer p.Inflight.Done()
 	v := &visit{Pipeline: p, ctx: ctx, request: r, client: client, start: time.Now(), requestID: requestID(r.Header)}
 	defer v.end()
-	if err := v.stages(); err != nil {
+	err := v.stages()
+	v.returned = true
+	if err != nil {
 		v.refuse(err)
-	}
-	v.record()
-	if v.result.Aborted {
-		// What the client got is not complete: the connection ends here, so that
-		// it cannot be taken for complete.
-		client.Abort()
 	}
 }
 
@@ -143,7 +156,7 @@ func (p *Pipeline) Serve(ctx context.Context, client message.Client, r *message.
 func (v *visit) stages() error {
 	for _, stage := range [...]func(*visit) error{
 		(*visit).admit, (*visit).operation, (*visit).body, (*visit).route, (*visit).references,
-		(*visit).pin, (*visit).variant, (*visit).lease, (*visit).attempts,
+		(*visit).pin, (*visit).variant, (*visit).lease, (*visit).park, (*visit).attempts,
 	} {
 		if err := stage(v); err != nil || v.answered {
 			return err
@@ -152,13 +165,23 @@ func (v *visit) stages() error {
 	return nil
 }
 
-// end gives back what the stages have taken, the last first.
+// end settles and records the request, and gives back what the stages have taken,
+// the last first. It runs also where a stage panics: nothing may stay taken for that.
 func (v *visit) end() {
+	if !v.returned {
+		v.result.Status, v.result.Outcome, v.result.Aborted = http.StatusInternalServerError, refusal.Internal.String(), true
+	}
 	if v.settle != nil {
 		v.settle(&v.result)
 	}
+	v.record()
 	for _, leave := range slices.Backward(v.leave) {
 		leave()
 	}
 	v.hold.Release()
+	if v.result.Aborted {
+		// What the client got is not complete: the connection ends here, so that
+		// it cannot be taken for complete.
+		v.client.Abort()
+	}
 }

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/stampgate/stampgate/gateway/refusal"
+	"github.com/stampgate/stampgate/gateway/bytebudget"
 	"github.com/stampgate/stampgate/gateway/serve"
 )
 
@@ -30,7 +30,7 @@ func TestALargeBodyWaitsInAFile(t *testing.T) {
 			})
 			sound := good(t)
 			w = newWhole(t, wholeSetup{real: []string{failing.url, sound.url}, change: func(c *serve.Config) {
-				c.Spool = serve.Spool{Dir: dir, Above: 1 << 20}
+				c.Spool = serve.Spool{Dir: dir, Above: 1 << 20, Budget: bytebudget.New(16<<20, 8<<20)}
 			}})
 			for _, chunked := range []bool{false, true} {
 				resp := w.send(path, body, chunked)
@@ -56,23 +56,22 @@ func TestALargeBodyWaitsInAFile(t *testing.T) {
 	}
 }
 
-// A folder that takes nothing is this machine's lack, and a body that is too large is
-// its client's.
-func TestWhatCannotBeKeptInAFileIsRefused(t *testing.T) {
-	for name, tt := range map[string]struct {
-		dir  string
-		size int
-		want refusal.Cause
-	}{
-		"no folder": {filepath.Join(t.TempDir(), "none"), 2 << 20, refusal.LacksResources},
-		"too large": {t.TempDir(), serve.MaxBody + 1, refusal.RequestTooLarge},
+// Where no file can be had, because the folder takes nothing or the files' bound is
+// reached, the body stays in memory, is served all the same, and it is counted.
+func TestABodyThatFindsNoFileStaysInMemory(t *testing.T) {
+	text := `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 3<<20) + `"}]}`
+	for name, spool := range map[string]serve.Spool{
+		"no folder": {Dir: filepath.Join(t.TempDir(), "none"), Above: 1 << 20, Budget: bytebudget.New(16<<20, 8<<20)},
+		"no room":   {Dir: t.TempDir(), Above: 1 << 20, Budget: bytebudget.New(1<<20, 1<<20)},
 	} {
-		w := newWhole(t, wholeSetup{real: []string{good(t).url}, change: func(c *serve.Config) {
-			c.Spool = serve.Spool{Dir: tt.dir, Above: 1 << 20}
-		}})
-		resp := w.send(chatPath, strings.Repeat("x", tt.size), true)
-		if resp.StatusCode != tt.want.Reply().Status || w.budget.Held() != 0 {
-			t.Errorf("%s: %d, %d bytes held; want %d", name, resp.StatusCode, w.budget.Held(), tt.want.Reply().Status)
+		b := good(t)
+		w := newWhole(t, wholeSetup{real: []string{b.url}, change: func(c *serve.Config) { c.Spool = spool }})
+		resp := w.send(chatPath, text, true)
+		if _, got := b.seen(); resp.StatusCode != http.StatusOK || got != text || w.budget.Held() != 0 {
+			t.Errorf("%s: %d, %d bytes arrived, %d held", name, resp.StatusCode, len(got), w.budget.Held())
+		}
+		if n, _ := w.count("stampgate_bound_refusals_total", `bound="files"`); n != 1 {
+			t.Errorf("%s: counted %v times", name, n)
 		}
 	}
 }

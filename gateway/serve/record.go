@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// record settles the request: its metrics, and its line in the log.
+// record counts the request, and writes its line in the log.
 func (v *visit) record() {
 	took := time.Since(v.start)
 	r := &v.result
