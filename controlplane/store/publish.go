@@ -132,6 +132,9 @@ func newPublication(boundary geo.Boundary, req PublishRequest, key signing.Priva
 // it. Not done means that the outcome is unknown and it may be called again.
 func (s *Store) publishOnce(ctx context.Context, p *publication) (Envelope, bool, error) {
 	now, err := s.standing(ctx, p)
+	if err == nil {
+		err = now.newer
+	}
 	if err != nil {
 		sent := p.env.Signature != nil
 		return Envelope{}, !sent, unavailable("read the policy in force", err)
@@ -155,6 +158,7 @@ func (s *Store) publishOnce(ctx context.Context, p *publication) (Envelope, bool
 // A standing is what is in force at one revision.
 type standing struct {
 	current  *Envelope // nil: none, or none that is genuine
+	newer    error     // current is in a format of a later release: not ours to replace
 	revision int64     // of the key, genuine or not; 0 = absent
 	history  []uint64  // serials, highest first
 }
@@ -174,7 +178,7 @@ func (s *Store) standing(ctx context.Context, p *publication) (standing, error) 
 		now.revision = kvs[0].ModRevision
 		env, err := decodeEnvelope(p.keys.current(), kvs[0].Value)
 		if _, newer := errors.AsType[*signing.FormatError](err); newer {
-			return standing{}, err // it is not ours to replace
+			now.newer = err
 		}
 		if err == nil && p.genuine(env) {
 			now.current = &env

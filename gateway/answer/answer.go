@@ -4,7 +4,7 @@
 //
 // It is pure: bytes and a status in, a targets.Kind out; no I/O, no clock. It
 // looks at a bounded part of what it is given, and nothing in it can make it
-// fail: an answer that cannot be read means what its status says. The proxy is
+// fail: an answer that cannot be read means what its status says. Relay is
 // its user.
 package answer
 

@@ -3,11 +3,11 @@
 //
 // The budget bounds waste, not repair: a retry that is answered has multiplied
 // nothing and gives its token back. Retries that fail, or have no answer yet, are
-// limited to a tenth of the first attempts of the last 10 s. A reserve of ten, refilled at one a second, lets a
-// route with little traffic retry at all. It is a floor, not an addition: what it
-// gives counts against the tenth. Over a time t with f first attempts there are
-// therefore at most about max(f/10, t/1s) + 10 retries that fail: the reserve
-// matters only below ten requests a second.
+// limited to a tenth of the first attempts of the last 10 s. A reserve of ten,
+// refilled at one a second, lets a route with little traffic retry at all. It is a
+// floor, not an addition: what it gives counts against the tenth. Over a time t with
+// f first attempts there are therefore at most about max(f/10, t/1s) + 10 retries
+// that fail: the reserve matters only below ten requests a second.
 //
 // The package is pure: time is passed in. A Budget is safe for concurrent use;
 // its lock is held for some additions.

@@ -5,8 +5,8 @@
 // bound of its own beside it. A Hold is what one request has taken of all of them,
 // and gives back at its end. What does not fit is refused at once: nobody waits
 // here. It is pure: it allocates nothing of what it counts but in Buffer, does no
-// I/O, and holds no lock across a call out. The edge, which reads bodies, and the
-// proxy, which holds answers, use it.
+// I/O, and holds no lock across a call out. Serve, which reads bodies, relay, which
+// holds answers, and edge, which has the account of each connection, use it.
 package bytebudget
 
 import (

@@ -3,8 +3,9 @@
 // the background so that a request never waits for one.
 //
 // A credential leaves this package only in the header of a request to a backend;
-// no log line, error or problem holds any part of one. The proxy asks for a
-// Source, the gateway runs the Set, health reads its problems.
+// no log line, error or problem holds any part of one. The gateway's wiring runs the
+// Set, relay has it sign requests, health asks what it reaches, and admin shows its
+// problems.
 package credential
 
 import (
@@ -17,8 +18,7 @@ import (
 	"github.com/stampgate/stampgate/controlplane/policy"
 )
 
-// A Source puts a credential into a request to a backend. It is an interface so
-// that relay's tests need no Set.
+// A Source puts a credential into a request to a backend.
 type Source interface {
 	// Apply replaces whatever credential h holds by ours. It does no I/O. The
 	// generation is never 0 and grows with each renewal, so that whoever was refused

@@ -56,11 +56,7 @@ type Count struct {
 // A Body is what was read of a JSON request. Everything else in it is opaque.
 type Body struct {
 	Model               Text
-	User                Text
-	PreviousResponseID  Text
 	Stream              Flag
-	StreamOptions       Value
-	IncludeUsage        Flag // of stream_options
 	Store               Flag
 	MaxTokens           Count
 	MaxCompletionTokens Count
@@ -114,9 +110,9 @@ func (sc *scan) take(m strictjson.Member) {
 	case "model":
 		b.Model = sc.text(m, "model")
 	case "user":
-		b.User = sc.text(m, "user")
+		sc.text(m, "user")
 	case "previous_response_id":
-		b.PreviousResponseID = sc.text(m, "previous_response_id")
+		sc.text(m, "previous_response_id")
 	case "stream":
 		b.Stream = sc.flag(m, "stream")
 	case "store":
@@ -210,7 +206,6 @@ func (sc *scan) count(m strictjson.Member, param string, limit int64) Count {
 
 func (sc *scan) streamOptions(m strictjson.Member) {
 	const param = "stream_options"
-	sc.body.StreamOptions = Value{m.Start, m.End}
 	switch m.Kind {
 	case strictjson.Null:
 		return
@@ -225,7 +220,7 @@ func (sc *scan) streamOptions(m strictjson.Member) {
 		if string(inner.Name) == "include_usage" {
 			inner.Start += m.Start
 			inner.End += m.Start
-			sc.body.IncludeUsage = sc.flag(inner, "stream_options.include_usage")
+			sc.flag(inner, "stream_options.include_usage")
 		}
 	}
 	if w.Err() != nil && sc.err == nil {

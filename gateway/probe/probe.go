@@ -3,12 +3,13 @@
 // connects, carries nothing of any client and runs no model.
 //
 // Each gateway probes for itself, and only backends of required routes of which no
-// request of its own has heard for 10 s, at most 20 a second over all. Any answer but 5xx and 401 proves that the backend can be reached, and nothing else:
-// a probe opens and closes no breaker, sets and clears no gate and moves no
-// request. It tells the registry, and only health reads that.
+// request of its own has heard for 10 s, at most 20 a second over all. Any answer
+// but 5xx and 401 proves that the backend can be reached, and nothing else: a probe
+// opens and closes no breaker, sets and clears no gate and moves no request. It
+// tells the registry, and only health reads that.
 //
-// The package opens no connection: the pools of upstream make the probe, through the fenced
-// dialer. The gateway's wiring is its only user.
+// The package opens no connection: the pools of upstream make the probe, through
+// the fenced dialer, in its words. The gateway's wiring runs it.
 package probe
 
 import (

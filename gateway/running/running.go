@@ -2,10 +2,10 @@
 // new policy does not allow can be ended: an open session or stream must not
 // outlive the grant, the route or the backend that it was opened with.
 //
-// It decides which calls end and why; what their clients are told is the
-// table of refusals to say. It does no I/O, and no lock of it is held while anything else
-// is called. The gateway's wiring advances it, serve enters calls, relay
-// says where each one is.
+// It decides which calls end and why; what their clients are told is the table of
+// refusals to say. It does no I/O, and no lock of it is held while anything else is
+// called. The gateway's wiring advances it, serve enters calls, relay says where
+// each one is.
 package running
 
 import (

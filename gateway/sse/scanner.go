@@ -45,7 +45,7 @@ func NewScanner(form Form) *Scanner { return &Scanner{form: form, choices: 1} }
 func (s *Scanner) Expect(choices int) { s.choices = choices }
 
 // Feed takes the next bytes of the stream. It returns how many of them, from
-// the start of p, belong to whole events: a proxy passes those on and holds the
+// the start of p, belong to whole events: relay passes those on and holds the
 // rest back until the next Feed, so that a client never sees half an event.
 // Held bytes are not fed again. The error is ErrTooLarge, and stays. p is not
 // kept.

@@ -4,8 +4,8 @@
 //
 // It is pure: bytes in, facts out; no I/O, no clock, no goroutine. It never
 // changes an event and keeps only a bounded part of one. What it finds depends
-// on the bytes alone, not on how they were cut into chunks. The proxy is its
-// user.
+// on the bytes alone, not on how they were cut into chunks. Relay is its
+// user; operation names the form of each operation's stream.
 package sse
 
 // A Form is the dialect of a stream.

@@ -63,7 +63,8 @@ func encodeDigest(gateway string, known *targets.Cautions) (json.RawMessage, err
 	return json.Marshal(d)
 }
 
-// decodeDigest reads a digest of this or of a later version.
+// decodeDigest reads a digest of this or of a later version. A breaker's state that
+// it does not know calls for caution, as every state but closed does.
 func decodeDigest(payload json.RawMessage) ([]targets.Report, error) {
 	var d digest
 	if err := json.Unmarshal(payload, &d); err != nil {
@@ -75,7 +76,7 @@ func decodeDigest(payload json.RawMessage) ([]targets.Report, error) {
 			Key:  policy.Key{Origin: t.Origin, Deployment: t.Deployment},
 			Gate: bounded(uint64(max(t.GateMS, 0)), time.Millisecond, maxWait),
 		}
-		if t.Breaker == breaker.Open.String() {
+		if t.Breaker != "" && t.Breaker != breaker.Closed.String() {
 			r.Breaker = breaker.Open
 		}
 		out = append(out, r)

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/stampgate/stampgate/controlplane/policy"
+	"github.com/stampgate/stampgate/gateway/breaker"
 	"github.com/stampgate/stampgate/gateway/targets"
 	"github.com/stampgate/stampgate/geo"
 )
@@ -110,5 +111,19 @@ func TestADigestCountsForItsOwnRegionAlone(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A later build may have states of a breaker that this one does not know. Each but
+// closed calls for caution: reading it as closed would end the caution there is.
+func TestAnUnknownStateOfABreakerCallsForCaution(t *testing.T) {
+	for word, want := range map[string]breaker.State{
+		``: breaker.Closed, `,"breaker":""`: breaker.Closed, `,"breaker":"closed"`: breaker.Closed,
+		`,"breaker":"open"`: breaker.Open, `,"breaker":"half-open"`: breaker.Open, `,"breaker":"forced"`: breaker.Open,
+	} {
+		got, err := decodeDigest([]byte(`{"targets":[{"origin":"https://a.example","deployment":"d"` + word + `}]}`))
+		if err != nil || len(got) != 1 || got[0].Breaker != want {
+			t.Errorf("%q is read as %+v, %v; want %v", word, got, err, want)
+		}
 	}
 }

@@ -4,8 +4,8 @@
 //
 // State is kept by policy.Key, outside any snapshot, so that it survives a
 // change of policy. The decisions are pure: time and randomness are passed in,
-// there is no I/O and no goroutine here. The proxy is the main user; health,
-// gossip and status read from it.
+// there is no I/O and no goroutine here. Serve and relay are the main users;
+// health, gossip and status read from it.
 //
 // The machines are packages of their own: throttle (gates), breaker, budget and
 // pick. What others have learned, of the same stamp or of other stamps, comes in
@@ -22,7 +22,7 @@ import (
 type Kind uint8
 
 // The kinds. Each comment says what the answer is about, what the request does
-// next, and what it means for the target. Package proxy maps answers to kinds.
+// next, and what it means for the target. Package answer maps answers to kinds.
 const (
 	// Success: a complete answer, or a stream that ended as it should. Clears
 	// every exclusion that it disproves.

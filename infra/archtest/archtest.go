@@ -57,10 +57,20 @@ func mayImport() map[string][]string {
 		// targets, which links neither servers nor stores.
 		"gateway/admin/adminapi": {"geo", "gateway/targets"},
 		// Health owns no view of targets: it asks targets, which never asks back.
-		"gateway/health":    {"geo", "controlplane/policy", "gateway/breaker", "gateway/targets"},
-		"gateway/targets":   {"geo", "controlplane/policy", "gateway/breaker", "gateway/budget", "gateway/pick", "gateway/throttle"},
-		"gateway/orders":    {"geo", "controlplane/store", "gateway/targets"},
-		"gateway/memory":    {},
+		"gateway/health":  {"geo", "controlplane/policy", "gateway/breaker", "gateway/targets"},
+		"gateway/targets": {"geo", "controlplane/policy", "gateway/breaker", "gateway/budget", "gateway/pick", "gateway/throttle"},
+		"gateway/orders":  {"geo", "controlplane/store", "gateway/targets"},
+		"gateway/memory":  {},
+		// What the stages of the pipeline hand to each other knows none of them.
+		"gateway/message": {},
+		"gateway/refusal": {},
+		"gateway/body":    {},
+		// Serve chooses and asks relay to try; relay asks upstream. None asks back.
+		"gateway/relay": {
+			"controlplane/policy", "stamp/lifecycle", "gateway/answer", "gateway/body", "gateway/bytebudget", "gateway/message",
+			"gateway/operation", "gateway/refusal", "gateway/running", "gateway/sse", "gateway/targets", "gateway/throttle", "gateway/upstream",
+		},
+		"gateway/upstream":  {"geo", "controlplane/policy", "gateway/descriptor", "gateway/probe"},
 		"stamp/certificate": {},
 		// It decides when to probe and opens no connection itself.
 		"gateway/probe": {"geo", "controlplane/policy"},

@@ -1,14 +1,9 @@
 package archtest
 
 import (
-	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -51,7 +46,7 @@ func checkDialing(sources, exceptions map[string]string) []string {
 		if !within(file, "gateway") && !isPure(path.Dir(file)) || strings.HasSuffix(file, "_test.go") {
 			continue
 		}
-		found, err := dials(file, sources[file])
+		found, err := uses(file, sources[file], opensConnections(), "opens connections past the fenced dialer")
 		if err != nil {
 			wrong = append(wrong, err.Error())
 			continue
@@ -68,43 +63,4 @@ func checkDialing(sources, exceptions map[string]string) []string {
 		}
 	}
 	return wrong
-}
-
-// dials finds the uses of what opensConnections names in one file.
-func dials(file, source string) ([]string, error) {
-	fset := token.NewFileSet()
-	f, err := parser.ParseFile(fset, file, source, parser.SkipObjectResolution)
-	if err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
-	}
-	var found []string
-	names := map[string]string{} // what a package is called here → its path
-	table := opensConnections()
-	for _, spec := range f.Imports {
-		pkg, err := strconv.Unquote(spec.Path.Value)
-		if err != nil || table[pkg] == nil {
-			continue
-		}
-		name := path.Base(pkg)
-		if spec.Name != nil {
-			name = spec.Name.Name
-		}
-		if name == "." {
-			found = append(found, fmt.Sprintf("%s: imports %s with a dot, which hides what it dials", fset.Position(spec.Pos()), pkg))
-		}
-		names[name] = pkg
-	}
-	ast.Inspect(f, func(n ast.Node) bool {
-		sel, ok := n.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		x, ok := sel.X.(*ast.Ident)
-		if ok && slices.Contains(table[names[x.Name]], sel.Sel.Name) {
-			found = append(found, fmt.Sprintf("%s: %s.%s opens connections past the fenced dialer",
-				fset.Position(sel.Pos()), names[x.Name], sel.Sel.Name))
-		}
-		return true
-	})
-	return found, nil
 }

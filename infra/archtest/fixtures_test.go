@@ -48,6 +48,15 @@ func TestDirectionBites(t *testing.T) {
 		"the gateway does not import a part of store":    {"gateway", "controlplane/store/storetest", true},
 		"the gateway does not import the api":            {"gateway", "controlplane/api", true},
 		"the gateway does not import the client":         {"gateway/follow", "controlplane/client", true},
+		"messages know nothing of ours":                  {"gateway/message", "gateway/refusal", true},
+		"refusals know nothing of ours":                  {"gateway/refusal", "stamp/lifecycle", true},
+		"bodies know nothing of ours":                    {"gateway/body", "gateway/bytebudget", true},
+		"relay asks upstream":                            {"gateway/relay", "gateway/upstream", false},
+		"relay does not ask serve back":                  {"gateway/relay", "gateway/serve", true},
+		"relay does not know where connections come in":  {"gateway/relay", "gateway/edge", true},
+		"upstream does not ask relay back":               {"gateway/upstream", "gateway/relay", true},
+		"upstream does not ask serve back":               {"gateway/upstream", "gateway/serve", true},
+		"serve asks relay":                               {"gateway/serve", "gateway/relay", false},
 		"the simulator shares nothing with the gateway":  {"loadtest/azuresim", "gateway/operation", true},
 		"a command imports all":                          {"cmd/gateway", "gateway", false},
 		"only commands import the development stack":     {"gateway", "infra/devstack", true},
@@ -86,7 +95,7 @@ func TestLibrariesBite(t *testing.T) {
 func TestPureBites(t *testing.T) {
 	bites(t, "os in geo", archtest.CheckPure(pkg("geo", "os", "strings")), "imports os")
 	bites(t, "exec in pick", archtest.CheckPure(pkg("gateway/pick", "net", "os/exec")), "imports os/exec")
-	bites(t, "proxy is not pure", archtest.CheckPure(pkg("gateway/proxy", "net", "os")))
+	bites(t, "relay is not pure", archtest.CheckPure(pkg("gateway/relay", "net", "os")))
 }
 
 func TestDependenciesBite(t *testing.T) {
@@ -106,7 +115,7 @@ func TestCommentsBite(t *testing.T) {
 }
 
 func TestDialingBites(t *testing.T) {
-	const dialer = "package proxy\nimport \"net\"\nvar d net.Dialer\n"
+	const dialer = "package upstream\nimport \"net\"\nvar d net.Dialer\n"
 	for name, tc := range map[string]struct {
 		file, source string
 		want         []string
@@ -134,6 +143,34 @@ func TestDialingBites(t *testing.T) {
 	}
 	bites(t, "an exception nobody needs",
 		archtest.CheckDialing(map[string]string{"gateway/upstream/dial.go": "package upstream"}), "take it off the list")
+}
+
+func TestServingBites(t *testing.T) {
+	const handler = "package x\nimport \"net/http\"\nfunc f(w http.ResponseWriter, r *http.Request) {}"
+	const client = "package x\nimport \"net/http\"\nfunc f(h http.Header, r *http.Request) (*http.Response, error)"
+	const accept = "package x\nimport \"github.com/coder/websocket\"\nvar f = websocket.Accept"
+	for name, tc := range map[string]struct {
+		file, source string
+		want         []string
+	}{
+		"a writer":                 {"gateway/serve/x.go", handler, []string{"http.ResponseWriter belongs"}},
+		"a handler, under a name":  {"gateway/relay/x.go", "package x\nimport h \"net/http\"\nvar s h.Handler", []string{"http.Handler"}},
+		"a server":                 {"gateway/upstream/x.go", "package x\nimport \"net/http\"\nvar s http.Server", []string{"http.Server"}},
+		"hijacking":                {"gateway/relay/x.go", "package x\nimport \"net/http\"\nvar s http.Hijacker", []string{"http.Hijacker"}},
+		"with a dot":               {"gateway/serve/x.go", "package x\nimport . \"net/http\"\nvar s Server", []string{"with a dot"}},
+		"a WebSocket, elsewhere":   {"gateway/relay/session.go", accept, []string{"websocket.Accept"}},
+		"a WebSocket, in its file": {"gateway/relay/websocket.go", accept, nil},
+		"an exception nobody uses": {"gateway/relay/websocket.go", client, []string{"take it off the list"}},
+		"below the edge":           {"gateway/edge/inner/x.go", handler, []string{"http.ResponseWriter"}},
+		"at the edge":              {"gateway/edge/x.go", handler, nil},
+		"in the root":              {"gateway/x.go", handler, nil},
+		"what clients use is no":   {"gateway/relay/x.go", client, nil},
+		"in a test":                {"gateway/serve/x_test.go", handler, nil},
+		"elsewhere":                {"controlplane/api/x.go", handler, nil},
+		"a broken file":            {"gateway/serve/x.go", "package", []string{"parse gateway/serve/x.go"}},
+	} {
+		bites(t, name, archtest.CheckServing(map[string]string{tc.file: tc.source}), tc.want...)
+	}
 }
 
 func TestTopLevelBites(t *testing.T) {

@@ -148,6 +148,10 @@ func TestTheGatewayDialsThroughTheFence(t *testing.T) {
 	report(t, archtest.CheckDialing(only(files(t), ".go")))
 }
 
+func TestOnlyTheEdgeSeesAServer(t *testing.T) {
+	report(t, archtest.CheckServing(only(files(t), ".go")))
+}
+
 func TestTheTopLevelIsFixed(t *testing.T) {
 	var entries []string
 	for name := range files(t) {

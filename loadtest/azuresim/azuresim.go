@@ -49,17 +49,16 @@ type Sim struct {
 	identity  *identity
 	sequence  atomic.Uint64 // numbers the records of all instances
 
-	control        *http.Server // nil without a control address
-	controlURL     string
-	stopping       context.Context // ends when Close begins
-	stop           context.CancelFunc
-	serving        sync.WaitGroup
-	closeOnce      sync.Once
-	closed         chan struct{}
-	detachFromCtx  func() bool
-	rngMu          sync.Mutex // guards rng
-	rng            *rand.Rand
-	controlHandler http.Handler
+	control       *http.Server // nil without a control address
+	controlURL    string
+	stopping      context.Context // ends when Close begins
+	stop          context.CancelFunc
+	serving       sync.WaitGroup
+	closeOnce     sync.Once
+	closed        chan struct{}
+	detachFromCtx func() bool
+	rngMu         sync.Mutex // guards rng
+	rng           *rand.Rand
 }
 
 // Start validates the configuration, opens every listener and serves until ctx
@@ -100,7 +99,6 @@ func (s *Sim) open(ctx context.Context) error {
 		s.instances[ic.Name] = i
 		s.names = append(s.names, ic.Name)
 	}
-	s.controlHandler = s.routes()
 	if s.cfg.ControlListen == "" {
 		return nil
 	}
@@ -110,7 +108,7 @@ func (s *Sim) open(ctx context.Context) error {
 	}
 	s.controlURL = "http://" + l.Addr().String()
 	s.control = &http.Server{
-		Handler:           s.controlHandler,
+		Handler:           s.routes(),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -146,9 +144,6 @@ func (s *Sim) URLs() map[string]string {
 
 // ControlURL is the base URL of the control API, empty if it does not listen.
 func (s *Sim) ControlURL() string { return s.controlURL }
-
-// ControlHandler serves the control API to callers that have no socket.
-func (s *Sim) ControlHandler() http.Handler { return s.controlHandler }
 
 // IdentityURL is what IDENTITY_ENDPOINT must hold for azidentity's managed
 // identity to get its tokens here; IdentityHeader is what IDENTITY_HEADER must.

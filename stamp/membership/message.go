@@ -173,6 +173,11 @@ const (
 	maxEnvelopes  = MaxMembers * maxChannels
 )
 
+// maxOthers is the most that is kept of other members, signed: an exchange holds it
+// and whatever we ourselves may broadcast, since peers drop one that is too long
+// whole.
+const maxOthers = MaxStateBytes - maxEnvelopes*entryOverhead - stateOverhead - maxChannels*(ed25519.SignatureSize+maxBody)
+
 // splitState calls use for each envelope of an exchange.
 func splitState(b []byte, label string, use func(envelope []byte)) (reason, bool) {
 	if len(b) > MaxStateBytes {

@@ -45,6 +45,7 @@ type table struct {
 	members map[string]*member // by name, ourselves included once we listen
 	entries map[key]entry      // the latest, ours included once broadcast
 	bytes   int                // of all entries, signed
+	own     int                // of these, ours
 	closed  bool               // nobody is taken in any more
 	changed chan struct{}      // closed at the next change
 
@@ -115,7 +116,7 @@ func (t *table) remove(k key) {
 func (t *table) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closed, t.bytes = true, 0
+	t.closed, t.bytes, t.own = true, 0, 0
 	clear(t.members)
 	clear(t.entries)
 	t.touch()
@@ -183,10 +184,12 @@ func (t *table) view() *View {
 	return v
 }
 
-// keepOwn keeps our own next message.
+// keepOwn keeps our own next message, for which there is always room: others are not
+// let into it.
 func (t *table) keepOwn(e entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.own += len(e.raw) - len(t.entries[e.key].raw)
 	t.put(e)
 }
 
@@ -261,7 +264,7 @@ func (t *table) take(e entry) bool {
 	if known && !e.replaces(old) {
 		return false
 	}
-	if t.bytes+len(e.raw)-len(old.raw) > MaxStateBytes-maxEnvelopes*entryOverhead-stateOverhead {
+	if t.bytes-t.own+len(e.raw)-len(old.raw) > maxOthers {
 		t.drops.add(dropOversize)
 		return false
 	}

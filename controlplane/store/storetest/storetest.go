@@ -38,7 +38,7 @@ func Run(t *testing.T, c Cluster) {
 	t.Helper()
 	for name, part := range map[string]func(*testing.T, *bench){
 		"publish": publishContract, "conflict": conflictContract, "restored": restoredContract, "lost_answers": lostAnswerContract,
-		"tampering": tamperContract, "unreadable": unreadableContract, "history": historyContract, "orders": orderContract,
+		"tampering": tamperContract, "unreadable": unreadableContract, "newer": newerContract, "history": historyContract, "orders": orderContract,
 		"presence": presenceContract, "digest": digestContract,
 		"watch": watchContract, "watch_faults": watchFaultContract, "revoked": revokedContract,
 	} {

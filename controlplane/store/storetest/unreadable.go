@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stampgate/stampgate/controlplane/store"
@@ -65,5 +66,18 @@ func unreadableContract(t *testing.T, b *bench) {
 	}
 	if env := b.publish(t, "three"); env.Serial != 3 {
 		t.Errorf("the next serial is %d: an entry that is none set it", env.Serial)
+	}
+}
+
+// A policy in force that a newer program published hides nothing of what this one
+// can read.
+func newerContract(t *testing.T, b *bench) {
+	b.publish(t, "one")
+	b.publish(t, "two")
+	for _, key := range []string{"policy/current", "policy/history/2"} {
+		b.put(t, key, strings.Replace(b.get(t, key), `"format":1`, `"format":2`, 1))
+	}
+	if h, err := b.store.History(t.Context(), b.boundary, 0); err != nil || len(h) != 1 || h[0].Serial != 1 {
+		t.Errorf("history: %+v, %v", h, err)
 	}
 }
