@@ -248,4 +248,4 @@ func TooLarge(limitBytes int64) *refusal.Error {
 
 // Forget drops what refers to the text of the body, so that the text need not be
 // kept. Where its members stand stays known.
-func (b *Body) Forget() { b.Model.bytes, b.User.bytes, b.PreviousResponseID.bytes = nil, nil, nil }
+func (b *Body) Forget() { b.Model.bytes = nil }
