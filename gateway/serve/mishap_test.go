@@ -90,7 +90,7 @@ func TestABodyThatCannotBeReadBlamesNoTarget(t *testing.T) {
 type failingFile struct{ err error }
 
 func (f failingFile) Open(...body.Edit) (io.ReadCloser, int64, error) {
-	return io.NopCloser(unreadable{err: f.err}), 100, nil
+	return io.NopCloser(unreadable(f)), 100, nil
 }
 func (failingFile) Repeatable() bool { return true }
 func (failingFile) Spent() bool      { return false }
