@@ -46,7 +46,7 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 		return nil, err
 	}
 	held := c.buf.Bytes()
-	if bytes.IndexByte(held, 0) >= 0 {
+	if plain := withoutZeros(held); len(plain) < len(held) && operation.MayRefer(plain) {
 		return nil, notUTF8()
 	}
 	if whole {
@@ -55,7 +55,8 @@ func (c *checker) hold(message io.Reader) (io.Reader, error) {
 		}
 		return bytes.NewReader(held), nil
 	}
-	tail := append([]byte(nil), held[len(held)-operation.ReferenceOverlap:]...)
+	tail := withoutZeros(held)
+	tail = append([]byte(nil), tail[max(0, len(tail)-operation.ReferenceOverlap):]...)
 	return io.MultiReader(bytes.NewReader(held), &watched{message: message, tail: tail}), nil
 }
 
@@ -112,10 +113,7 @@ type watched struct {
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.message.Read(p)
-	w.tail = append(w.tail, p[:n]...)
-	if bytes.IndexByte(p[:n], 0) >= 0 {
-		return 0, notUTF8()
-	}
+	w.tail = append(w.tail, withoutZeros(p[:n])...)
 	if operation.MayRefer(w.tail) {
 		return 0, tooLongToCheck()
 	}
@@ -123,12 +121,26 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// notUTF8 refuses a message with a zero byte: JSON in UTF-8 has none, and in UTF-16 or
-// UTF-32, which some parsers take, nobody here would find a reference.
+// withoutZeros returns what UTF-16 or UTF-32 leave of text in ASCII. Some parsers of
+// JSON take them, and a reference must not hide in one. Sound has zeros too, and
+// nothing like a reference among them.
+func withoutZeros(p []byte) []byte {
+	if bytes.IndexByte(p, 0) < 0 {
+		return p
+	}
+	out := make([]byte, 0, len(p)/2)
+	for _, c := range p {
+		if c != 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 func notUTF8() error {
 	return &refusal.Error{
 		Cause: refusal.ExternalReference, Param: "the message (not text in UTF-8, so not looked into)",
-		Message: "the message is not text in UTF-8, so it is not looked into",
+		Message: "what may be a reference is not text in UTF-8, so it is not looked into",
 	}
 }
 

@@ -39,6 +39,7 @@ func TestALongMessagePassesOnlyWithoutAReference(t *testing.T) {
 		"long, with a tool at its end":   {sound(3<<20) + tool, false},
 		"long, with a tool before":       {`{"tools":[{"type":"web_search"}],` + sound(3 << 20)[1:] + "}", false},
 		"in UTF-16":                      {utf16(`{"tools":[{"type":"web_search"}]}`), false},
+		"sound as it is":                 {strings.Repeat("\x00\x01\x7f\xff", 1<<20), true},
 		"long, with UTF-16 at its end":   {sound(3<<20) + utf16(tool), false},
 		"long, with a function":          {`{"tools":[],` + sound(3 << 20)[1:] + "}", true},
 		"long, an image":                 {`{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,` + strings.Repeat("QUJD", 1<<20) + `"}]}}`, true},
