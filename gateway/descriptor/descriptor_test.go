@@ -202,6 +202,7 @@ func TestWhoHasAskedIsNotPushedOutBySilentOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := descriptor.NewListener(inner, descriptor.NewSlots(1), 2)
+	l.SetAskedTime(time.Minute)
 	t.Cleanup(func() { _ = l.Close() })
 	address := inner.Addr().String()
 	open(t, address)

@@ -26,7 +26,8 @@ type Listener struct {
 	Beyond func()
 
 	slots *Slots
-	most  int // extra connections
+	most  int           // extra connections
+	asked time.Duration // askedTime, but in tests
 
 	mu    sync.Mutex    // guards the fields below; never held across I/O other than closing
 	extra list.List     // of *conn, the oldest first
@@ -38,7 +39,7 @@ type Listener struct {
 
 // NewListener returns a listener over l with so many extra connections.
 func NewListener(l net.Listener, slots *Slots, extra int) *Listener {
-	out := &Listener{Listener: l, slots: slots, most: max(extra, 1), freed: make(chan struct{}, 1), ended: make(chan struct{})}
+	out := &Listener{Listener: l, slots: slots, most: max(extra, 1), asked: askedTime, freed: make(chan struct{}, 1), ended: make(chan struct{})}
 	out.spare, _ = os.Open(os.DevNull) // without it, extra connections are given up sooner
 	return out
 }
@@ -131,13 +132,13 @@ func (l *Listener) place(c *conn) time.Duration {
 	defer l.mu.Unlock()
 	if l.extra.Len() >= l.most {
 		var passed *list.Element
-		wait := askedTime
+		wait := l.asked
 		for e := l.extra.Front(); e != nil; e = e.Next() {
 			old := e.Value.(*conn) //nolint:forcetypeassert // only connections are pushed
 			asks := old.asks()
 			left := silentTime - time.Since(old.since)
 			if asks {
-				left += askedTime - silentTime
+				left += l.asked - silentTime
 			}
 			wait = min(wait, left)
 			if left > 0 {
