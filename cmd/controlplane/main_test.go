@@ -1,33 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/stampgate/stampgate/cmd/internal/command/commandtest"
 )
 
-// asCommand makes the test binary the command itself.
-const asCommand = "CONTROLPLANE_AS_COMMAND"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) != "" {
-		main()
-	}
-	os.Exit(m.Run())
-}
-
-func process(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asCommand+"=1")
-	return cmd
-}
+func TestMain(m *testing.M) { commandtest.Main(m, main) }
 
 func config(t *testing.T) string {
 	t.Helper()
@@ -62,40 +45,16 @@ func TestExitCodesAndWords(t *testing.T) {
 		"a file that is not": {[]string{"--config", "missing.yaml"}, 2, "missing.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := process(t, c.args...)
-			out, _ := cmd.CombinedOutput()
-			if got := cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(string(out), c.want) {
-				t.Errorf("exit code %d, want %d with %q:\n%s", got, c.code, c.want, out)
+			if got := commandtest.Run(t, c.args...); got.Code != c.code || !strings.Contains(got.Out+got.Errors, c.want) {
+				t.Errorf("exit code %d, want %d with %q:\n%s%s", got.Code, c.code, c.want, got.Out, got.Errors)
 			}
 		})
 	}
 }
 
 func TestItSaysReadyInJSONAndStopsOnSIGTERM(t *testing.T) {
-	cmd := process(t, "--config", config(t))
-	var stdout bytes.Buffer
-	cmd.Stdout = &stdout
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := false
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		var line struct{ Message, URL string }
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			t.Errorf("stderr has a line that is no JSON: %s", lines.Text())
-		}
-		if line.Message == "ready" {
-			ready = true
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := cmd.Wait(); err != nil || !ready || stdout.Len() > 0 {
-		t.Errorf("ready %v, stdout %q, ended with %v", ready, stdout.String(), err)
+	r := commandtest.Start(t, commandtest.New(t, "--config", config(t)))
+	if _, err := r.End(t, syscall.SIGTERM); err != nil || r.Out.Len() > 0 {
+		t.Errorf("stdout %q, ended with %v", r.Out.String(), err)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"net"
 	"os"
@@ -10,17 +9,8 @@ import (
 	"testing"
 
 	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/cmd/internal/command/commandtest"
 )
-
-// ended runs the command to its end and returns exit code, output and errors.
-func ended(t *testing.T, args ...string) (code int, out, errs string) {
-	t.Helper()
-	cmd := process(t, args...)
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // the exit code says it
-	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
-}
 
 func configOf(t *testing.T, text string) string {
 	t.Helper()
@@ -52,10 +42,10 @@ func TestCheckFailsWhereTheStartWouldAndSaysTheSame(t *testing.T) {
 			path := configOf(t, c.text)
 			var said [2]string
 			for i, args := range [][]string{{"check", "--config", path}, {"--config", path}} {
-				code, out, errs := ended(t, args...)
-				fault, hint, _ := strings.Cut(errs, "\nsee ")
-				if code != command.Usage || out != "" || hint == "" {
-					t.Errorf("%v: exit code %d:\n%s%s", args, code, out, errs)
+				got := commandtest.Run(t, args...)
+				fault, hint, _ := strings.Cut(got.Errors, "\nsee ")
+				if got.Code != command.Usage || got.Out != "" || hint == "" {
+					t.Errorf("%v: %+v", args, got)
 				}
 				said[i] = strings.TrimPrefix(fault, "controlplane: ")
 			}
@@ -73,9 +63,9 @@ func TestCheckFailsWhereTheStartWouldAndSaysTheSame(t *testing.T) {
 
 func TestCheckLeavesNothingBehind(t *testing.T) {
 	path := config(t)
-	code, out, errs := ended(t, "check", "--config", path)
-	if code != command.Done || errs != "" || out != path+" is valid: 1 boundaries, listening on 127.0.0.1:0\n" {
-		t.Errorf("exit code %d:\n%s%s", code, out, errs)
+	got := commandtest.Run(t, "check", "--config", path)
+	if got.Code != command.Done || got.Errors != "" || got.Out != path+" is valid: 1 boundaries, listening on 127.0.0.1:0\n" {
+		t.Errorf("%+v", got)
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
 		t.Errorf("the folder holds %v, %v", left, err)
@@ -89,9 +79,9 @@ func TestAnAddressInUseEndsItWithItsName(t *testing.T) {
 	}
 	defer taken.Close()
 	path := configOf(t, "listen: "+taken.Addr().String()+"\ntokenFile: D/token\nsigningKeyFile: D/key\nembedded: {dir: D/etcd}\nboundaries: {eu: {}}\n")
-	code, out, errs := ended(t, "--config", path)
-	if code != command.Failed || out != "" || !strings.Contains(errs, "address already in use") || !strings.Contains(errs, taken.Addr().String()) {
-		t.Errorf("exit code %d:\n%s%s", code, out, errs)
+	got := commandtest.Run(t, "--config", path)
+	if got.Code != command.Failed || got.Out != "" || !strings.Contains(got.Errors, "address already in use") || !strings.Contains(got.Errors, taken.Addr().String()) {
+		t.Errorf("%+v", got)
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "etcd")); err == nil {
 		t.Error("an etcd was started for nothing")
@@ -102,47 +92,31 @@ func TestAnAddressInUseEndsItWithItsName(t *testing.T) {
 // it as SIGTERM does, and neither token nor key was ever said.
 func TestTheReadyLineAndItsEndByCtrlC(t *testing.T) {
 	path := config(t)
-	cmd := process(t, "--config", path, "--allow-loopback-backends")
-	stderr, err := cmd.StderrPipe()
+	r := commandtest.Start(t, commandtest.New(t, "--config", path, "--allow-loopback-backends"))
+	var ready struct {
+		URL       string
+		PublicKey string `json:"public_key"`
+		Version   string
+		Etcd      map[string][]string
+	}
+	if err := json.Unmarshal(r.Ready, &ready); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(ready.URL, "http://127.0.0.1:") || !strings.HasPrefix(ready.PublicKey, "ed25519:") || ready.Version == "" || len(ready.Etcd["eu"]) != 1 {
+		t.Errorf("ready line %s", r.Ready)
+	}
+	rest, err := r.End(t, os.Interrupt)
 	if err != nil {
-		t.Fatal(err)
+		t.Errorf("ended with %v:\n%s", err, rest)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		log.WriteString(lines.Text() + "\n")
-		var l struct {
-			Message   string
-			URL       string
-			PublicKey string `json:"public_key"`
-			Version   string
-			Etcd      map[string][]string
-		}
-		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			t.Errorf("%s: %v", lines.Text(), err)
-		}
-		if l.Message != "ready" {
-			continue
-		}
-		if !strings.HasPrefix(l.URL, "http://127.0.0.1:") || !strings.HasPrefix(l.PublicKey, "ed25519:") || l.Version == "" || len(l.Etcd["eu"]) != 1 {
-			t.Errorf("ready line %s", lines.Text())
-		}
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("ended with %v:\n%s", err, log.String())
-	}
+	log := r.Before + string(r.Ready) + rest
 	for _, name := range []string{"token", "key"} {
 		text, err := os.ReadFile(filepath.Join(filepath.Dir(path), name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for secret := range strings.FieldsSeq(string(text)) {
-			if len(secret) > 20 && strings.Contains(log.String(), secret) {
+			if len(secret) > 20 && strings.Contains(log, secret) {
 				t.Errorf("what the %s file holds is in the log", name)
 			}
 		}

@@ -1,54 +1,17 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/cmd/internal/command/commandtest"
 )
 
-// asCommand makes the test binary the command itself.
-const asCommand = "GATEWAY_AS_COMMAND"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-// ran is how a process ended.
-type ran struct {
-	code        int
-	out, errors string
-}
-
-// gatewayCommand runs the command to its end, which comes at once or not at all.
-func gatewayCommand(t *testing.T, args ...string) ran {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asCommand+"=1")
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
-		t.Fatal(err)
-	} else if ok && exit.ExitCode() < 0 {
-		t.Fatalf("gateway %v does not end:\n%s", args, errs.String())
-	}
-	return ran{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
-}
+func TestMain(m *testing.M) { commandtest.Main(m, main) }
 
 const aPolicy = `boundary: eu
 residency: {countries: [SE]}
@@ -129,15 +92,15 @@ func TestCheckFailsWhereTheGatewayWouldAndSaysTheSame(t *testing.T) {
 			t.Parallel()
 			dir := folder(t)
 			file := write(t, dir, aFileBase+c.config)
-			check, start := gatewayCommand(t, "check", "--config", file), gatewayCommand(t, "--config", file)
-			if check.code != command.Usage || start.code != command.Usage {
-				t.Errorf("check exits with %d, the gateway with %d; want 2", check.code, start.code)
+			check, start := commandtest.Run(t, "check", "--config", file), commandtest.Run(t, "--config", file)
+			if check.Code != command.Usage || start.Code != command.Usage {
+				t.Errorf("check exits with %d, the gateway with %d; want 2", check.Code, start.Code)
 			}
-			if check.errors != start.errors || check.out != "" || !strings.Contains(check.errors, c.want) {
-				t.Errorf("check says\n%s\nthe gateway says\n%s\nwant the same, with %q", check.errors, start.errors, c.want)
+			if check.Errors != start.Errors || check.Out != "" || !strings.Contains(check.Errors, c.want) {
+				t.Errorf("check says\n%s\nthe gateway says\n%s\nwant the same, with %q", check.Errors, start.Errors, c.want)
 			}
-			if strings.Contains(check.errors, "not what is wanted") || strings.Contains(check.errors, "secret") {
-				t.Errorf("the content of a file is shown: %s", check.errors)
+			if strings.Contains(check.Errors, "not what is wanted") || strings.Contains(check.Errors, "secret") {
+				t.Errorf("the content of a file is shown: %s", check.Errors)
 			}
 		})
 	}
@@ -151,8 +114,8 @@ func TestAGoodConfigurationPassesCheckAndLeavesNothingBehind(t *testing.T) {
 	} {
 		file := write(t, dir, aFileBase+config)
 		before := names(t, dir)
-		if got := gatewayCommand(t, "check", "--config", file); got.code != 0 || !strings.Contains(got.out, "good") {
-			t.Errorf("%s: check exits with %d: %s%s", name, got.code, got.out, got.errors)
+		if got := commandtest.Run(t, "check", "--config", file); got.Code != 0 || !strings.Contains(got.Out, "good") {
+			t.Errorf("%s: check exits with %d: %s%s", name, got.Code, got.Out, got.Errors)
 		}
 		if after := names(t, dir); after != before {
 			t.Errorf("%s: the folder has %s, before it had %s", name, after, before)
@@ -195,8 +158,8 @@ func TestTheExitCodeTellsAConfigurationFromAFailure(t *testing.T) {
 		"check of a port in use": {[]string{"check", "--config", file}, 0, "good"},
 		"a port in use":          {[]string{"--config", file}, command.Failed, "address already in use"},
 	} {
-		if got := gatewayCommand(t, c.args...); got.code != c.code || !strings.Contains(got.out+got.errors, c.want) {
-			t.Errorf("%s: exit code %d, want %d with %q:\n%s%s", name, got.code, c.code, c.want, got.out, got.errors)
+		if got := commandtest.Run(t, c.args...); got.Code != c.code || !strings.Contains(got.Out+got.Errors, c.want) {
+			t.Errorf("%s: exit code %d, want %d with %q:\n%s%s", name, got.Code, c.code, c.want, got.Out, got.Errors)
 		}
 	}
 }

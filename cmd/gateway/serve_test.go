@@ -1,67 +1,41 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/cmd/internal/command/commandtest"
 )
 
-// A line is what is read of the log here.
-type line struct {
-	Level, Message, URL string
-}
-
-// serving starts a gateway whose credential is at hand and returns it when it
-// says that it is ready, with what reads the rest of its log.
-func serving(t *testing.T) (*exec.Cmd, *bufio.Scanner, line) {
+// serving starts a gateway whose credential is at hand, and returns it when it says
+// that it is ready.
+func serving(t *testing.T) *commandtest.Running {
 	t.Helper()
 	dir := folder(t)
 	policy := strings.Replace(aPolicy, "{managedIdentity: {}}", "{apiKeyEnv: GATEWAY_TEST_KEY}", 1)
 	if err := os.WriteFile(filepath.Join(dir, "own.yaml"), []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config := write(t, dir, aFileBase+"policy: {file: D/own.yaml}\ndrain: {notice: 1ms, timeout: 10s}\n")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, os.Args[0], "--config", config)
-	cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0", "GATEWAY_TEST_KEY=x")
-	var out strings.Builder
-	cmd.Stdout = &out
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
+	cmd := commandtest.New(t, "--config", write(t, dir, aFileBase+"policy: {file: D/own.yaml}\ndrain: {notice: 1ms, timeout: 10s}\n"))
+	cmd.Env = append(cmd.Env, "GATEWAY_TEST_KEY=x")
+	return commandtest.Start(t, cmd)
+}
+
+// ended sends the signal and wants a good end, with nothing said on the output.
+func ended(t *testing.T, r *commandtest.Running, signal os.Signal) (log string) {
+	t.Helper()
+	log, err := r.End(t, signal)
+	if err != nil || r.Out.Len() > 0 {
+		t.Errorf("ended with %v, and wrote %q to its output", err, r.Out.String())
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if out.Len() > 0 {
-			t.Errorf("it writes to its output: %s", out.String())
-		}
-	})
-	log := bufio.NewScanner(stderr)
-	for log.Scan() {
-		var l line
-		if err := json.Unmarshal(log.Bytes(), &l); err != nil {
-			t.Fatalf("the log has a line that is no JSON: %s", log.Text())
-		}
-		if l.Message == "ready" {
-			return cmd, log, l
-		}
-	}
-	t.Fatalf("it ended before it was ready: %v", cmd.Wait())
-	return nil, nil, line{}
+	return log
 }
 
 // Either signal that asks for an end gets an orderly one: health fails, and the
@@ -70,7 +44,11 @@ func TestASignalEndsItWithSuccess(t *testing.T) {
 	for name, signal := range map[string]os.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": os.Interrupt} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd, log, ready := serving(t)
+			r := serving(t)
+			var ready struct{ URL string }
+			if err := json.Unmarshal(r.Ready, &ready); err != nil {
+				t.Fatal(err)
+			}
 			resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(must(http.NewRequestWithContext(t.Context(), "GET", ready.URL+"/health/live", nil)))
 			if err != nil {
 				t.Fatalf("it says that it is ready at %q: %v", ready.URL, err)
@@ -78,17 +56,8 @@ func TestASignalEndsItWithSuccess(t *testing.T) {
 			if _ = resp.Body.Close(); resp.StatusCode != http.StatusOK {
 				t.Errorf("alive at %q: %d", ready.URL, resp.StatusCode)
 			}
-			if err := cmd.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			for log.Scan() {
-				var l line
-				if err := json.Unmarshal(log.Bytes(), &l); err != nil || l.Level == "error" {
-					t.Errorf("while it ends it says %s (%v)", log.Text(), err)
-				}
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("ended with %v", err)
+			if log := ended(t, r, signal); strings.Contains(log, `"level":"error"`) {
+				t.Errorf("while it ends it says\n%s", log)
 			}
 		})
 	}
@@ -103,25 +72,34 @@ func must(r *http.Request, err error) *http.Request {
 
 // Goroutines are for whoever looks into a process that hangs: it goes on.
 func TestSIGQUITWritesAllGoroutinesAndItGoesOn(t *testing.T) {
-	cmd, log, _ := serving(t)
-	if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+	r := serving(t)
+	if err := r.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
-	for log.Scan() && !strings.HasPrefix(log.Text(), "goroutine ") {
+	for r.Log.Scan() && !strings.HasPrefix(r.Log.Text(), "goroutine ") {
 		continue
 	}
-	if !strings.HasPrefix(log.Text(), "goroutine ") {
-		t.Errorf("no goroutine is shown, the last line is %q", log.Text())
+	if !strings.HasPrefix(r.Log.Text(), "goroutine ") {
+		t.Errorf("no goroutine is shown, the last line is %q", r.Log.Text())
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for log.Scan() {
+	for r.Log.Scan() { // the dump is no JSON
 		continue
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := r.Wait(); err != nil {
 		t.Errorf("ended with %v", err)
 	}
+}
+
+// A terminal that is closed, or a habit of reloading, ends nobody's calls.
+func TestSIGHUPChangesNothing(t *testing.T) {
+	r := serving(t)
+	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, r, syscall.SIGTERM)
 }
 
 // What goes wrong while it runs is told from what is wrong with a configuration.
@@ -138,9 +116,9 @@ func TestAnAddressInUseIsAFailureWhileRunningWhosever(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := gatewayCommand(t, "--config", write(t, folder(t), config))
-			if got.code != command.Failed || !strings.Contains(got.errors, "address already in use") || !strings.Contains(got.errors, at) || got.out != "" {
-				t.Errorf("exit code %d:\n%s%s", got.code, got.out, got.errors)
+			got := commandtest.Run(t, "--config", write(t, folder(t), config))
+			if got.Code != command.Failed || !strings.Contains(got.Errors, "address already in use") || !strings.Contains(got.Errors, at) || got.Out != "" {
+				t.Errorf("exit code %d:\n%s%s", got.Code, got.Out, got.Errors)
 			}
 		})
 	}
@@ -153,33 +131,33 @@ func TestBackendsOnThisMachineNeedTheSwitch(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := write(t, dir, aFileBase+"policy: {file: D/loop.yaml}\n")
-	if got := gatewayCommand(t, "check", "--config", config); got.code != command.Usage || !strings.Contains(got.errors, "backends[0].endpoint") {
-		t.Errorf("without: %d %s", got.code, got.errors)
+	if got := commandtest.Run(t, "check", "--config", config); got.Code != command.Usage || !strings.Contains(got.Errors, "backends[0].endpoint") {
+		t.Errorf("without: %d %s", got.Code, got.Errors)
 	}
-	if got := gatewayCommand(t, "check", "--config", config, "--allow-loopback-backends"); got.code != 0 || got.errors != "" {
-		t.Errorf("with it: %d %s", got.code, got.errors)
+	if got := commandtest.Run(t, "check", "--config", config, "--allow-loopback-backends"); got.Code != 0 || got.Errors != "" {
+		t.Errorf("with it: %d %s", got.Code, got.Errors)
 	}
 }
 
 // Every fault of a configuration is told at once, each with its path.
 func TestEveryFaultOfAConfigurationIsToldWithItsPath(t *testing.T) {
 	config := write(t, folder(t), "boundary: eu\nlisten: nowhere\nresidency: {countries: []}\nadmin: {listen: x}\n")
-	got := gatewayCommand(t, "check", "--config", config)
-	if got.code != command.Usage {
-		t.Errorf("exit code %d", got.code)
+	got := commandtest.Run(t, "check", "--config", config)
+	if got.Code != command.Usage {
+		t.Errorf("exit code %d", got.Code)
 	}
 	for _, path := range []string{"region", "listen", "residency.countries", "admin.listen", "policy"} {
-		if !strings.Contains(got.errors, path) {
-			t.Errorf("no word of %s in\n%s", path, got.errors)
+		if !strings.Contains(got.Errors, path) {
+			t.Errorf("no word of %s in\n%s", path, got.Errors)
 		}
 	}
 }
 
 func TestHelpSaysWhatTheExitCodesMean(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"check", "--help"}} {
-		got := gatewayCommand(t, args...)
-		if got.code != 0 || got.errors != "" || !strings.Contains(got.out, "Exit codes: 0 ") || !strings.Contains(got.out, "--config") {
-			t.Errorf("%v: %d\n%s%s", args, got.code, got.out, got.errors)
+		got := commandtest.Run(t, args...)
+		if got.Code != 0 || got.Errors != "" || !strings.Contains(got.Out, "Exit codes: 0 ") || !strings.Contains(got.Out, "--config") {
+			t.Errorf("%v: %d\n%s%s", args, got.Code, got.Out, got.Errors)
 		}
 	}
 }

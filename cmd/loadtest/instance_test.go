@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,19 +12,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/stampgate/stampgate/cmd/internal/command"
+	"github.com/stampgate/stampgate/cmd/internal/command/commandtest"
 	"github.com/stampgate/stampgate/loadtest/azuresim"
 )
 
-// asCommand makes the test binary the command itself.
-const asCommand = "LOADTEST_AS_COMMAND"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandtest.Main(m, main) }
 
 // The exit code tells a command line that cannot be used from a failure.
 func TestTheExitCodeTellsACommandLineFromAFailure(t *testing.T) {
@@ -44,11 +35,8 @@ func TestTheExitCodeTellsACommandLineFromAFailure(t *testing.T) {
 		"simulate --config none.yaml": {command.Usage, "none.yaml"},
 		"simulate --control 192.0.2.1:1 " + aInstance: {command.Failed, "start simulator"},
 	} {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(line)...)
-		cmd.Env = append(os.Environ(), asCommand+"=1")
-		out, _ := cmd.CombinedOutput() // the exit code says it
-		if got := cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(string(out), c.want) {
-			t.Errorf("%q: exit code %d, want %d with %q:\n%s", line, got, c.code, c.want, out)
+		if got := commandtest.Run(t, strings.Fields(line)...); got.Code != c.code || !strings.Contains(got.Out+got.Errors, c.want) {
+			t.Errorf("%q: %+v, want %d with %q", line, got, c.code, c.want)
 		}
 	}
 }
@@ -103,7 +91,7 @@ func TestAnInstanceThatMakesNoSenseNamesWhat(t *testing.T) {
 
 func TestFlagsChangeWhatTheFileSays(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sim.yaml")
-	text := `control: 127.0.0.1:7
+	text := `controlListen: 127.0.0.1:7
 maxRecords: 5
 latency: {firstToken: 1s, tokens: 3}
 instances:
@@ -116,7 +104,7 @@ instances:
 	}
 	plain, err := simulateFlags{configFile: file}.config()
 	if err != nil {
-		t.Skipf("the file of this test is not the simulator's: %v", err)
+		t.Fatal(err)
 	}
 	if plain.MaxRecords != 5 || plain.Latency.Tokens != 3 || plain.ControlListen != "127.0.0.1:7" {
 		t.Errorf("without flags: %+v", plain)

@@ -6,20 +6,13 @@ import (
 	"testing"
 
 	"github.com/stampgate/stampgate/gateway/body"
+	"github.com/stampgate/stampgate/infra/needs"
 )
 
 // A folder that is really full takes no body, keeps nothing of it, and takes the
 // next one that fits.
 func TestAFullFolder(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
-		t.Skipf("no small file system can be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := needs.SmallDisk(t, 256<<10)
 	large := make([]byte, 1<<20)
 	for range 3 {
 		if _, err := body.Keep(dir, large); !errors.Is(err, syscall.ENOSPC) {

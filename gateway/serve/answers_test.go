@@ -139,10 +139,15 @@ func TestCompressedAnswersAreUntouched(t *testing.T) {
 	}
 }
 
-// A backend may answer before it has read the request. Its answer counts.
-func TestAnswerBeforeTheRequestIsRead(t *testing.T) {
-	big := `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 8<<20) + `"}]}`
-	const text = `{"error":{"code":"too_large"}}`
+// large is a request that takes a while to send.
+func large() string {
+	return `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 8<<20) + `"}]}`
+}
+
+// impatient is a backend that does something after the first bytes of a request, and
+// then ends the connection. done waits for it.
+func impatient(t *testing.T, do func(c net.Conn)) (url string, done func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -155,41 +160,30 @@ func TestAnswerBeforeTheRequestIsRead(t *testing.T) {
 			return
 		}
 		_, _ = io.ReadFull(c, make([]byte, 100))
-		_, _ = io.WriteString(c, answer("413 Too Large", jsonHeader+"Connection: close\r\n", text))
-		_, _ = io.Copy(io.Discard, c) // until the gateway has seen the answer and hangs up
+		do(c)
 		_ = c.Close()
 	}()
-	r := newRig(t, setup{endpoints: []string{"http://" + l.Addr().String()}})
-	if got := r.ask(big); got.StatusCode != 413 || got.text != text {
+	return "http://" + l.Addr().String(), func() { <-served; _ = l.Close() }
+}
+
+// A backend may answer before it has read the request. Its answer counts.
+func TestAnswerBeforeTheRequestIsRead(t *testing.T) {
+	const text = `{"error":{"code":"too_large"}}`
+	url, done := impatient(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, answer("413 Too Large", jsonHeader+"Connection: close\r\n", text))
+		_, _ = io.Copy(io.Discard, c) // until the gateway has seen the answer and hangs up
+	})
+	defer done()
+	if got := newRig(t, setup{endpoints: []string{url}}).ask(large()); got.StatusCode != 413 || got.text != text {
 		t.Errorf("status %d %q, want the backend's 413", got.StatusCode, got.text)
 	}
-	<-served
-	_ = l.Close()
 }
 
 // One that resets the connection instead of reading on is a failed attempt.
 func TestResetWhileTheRequestIsSent(t *testing.T) {
-	big := `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 8<<20) + `"}]}`
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_, _ = io.ReadFull(c, make([]byte, 100))
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_ = c.Close()
-	}()
-	other := good(t)
-	r := newRig(t, setup{endpoints: []string{"http://" + l.Addr().String(), other.url}})
-	wantGood(t, r.ask(big), "2")
-	<-served
-	_ = l.Close()
+	url, done := impatient(t, func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) })
+	defer done()
+	wantGood(t, newRig(t, setup{endpoints: []string{url, good(t).url}}).ask(large()), "2")
 }
 
 // A backend may end a kept connection at the very moment at which a request is

@@ -336,12 +336,12 @@ func require(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "ip", "netns", "add", name).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: this kernel makes no namespaces: %v: %s", err, out)
+		needs.Missing(t, fmt.Sprintf("network namespaces, which this kernel does not make: %v: %s", err, out))
 	}
 	defer func() { _ = exec.Command("ip", "netns", "del", name).Run() }()
 	try := exec.CommandContext(ctx, "ip", "netns", "exec", name, "nft", "-f", "-")
 	try.Stdin = strings.NewReader("table ip try {\n chain forward {\n  type filter hook forward priority 0;\n  ct state established accept\n  meta l4proto tcp reject with tcp reset\n }\n}\n")
 	if out, err := try.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: this kernel has no nftables: %v: %s", err, out)
+		needs.Missing(t, fmt.Sprintf("nftables, which this kernel does not have: %v: %s", err, out))
 	}
 }

@@ -2,9 +2,9 @@
 // can be filled.
 //
 // What is missing on someone's machine skips the test, in words that a search
-// for SKIPPED finds. In CI, where everything is installed, a missing tool is a
-// failure: a rule that is never checked there is no rule. It never installs
-// anything. Only tests import it.
+// for SKIPPED finds. In CI, which has everything and is root, it is a failure: a
+// rule that is never checked there is no rule. It never installs anything. Only
+// tests import it.
 package needs
 
 import (
@@ -38,11 +38,11 @@ func Missing(t testing.TB, why string) {
 }
 
 // Root skips the test where this process is not root, what for being the words
-// that follow. It does so in CI too, where only some jobs are root.
+// that follow, and fails it in CI.
 func Root(t testing.TB, what string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: not root:", what)
+		Missing(t, "root: without it "+what)
 	}
 }
 

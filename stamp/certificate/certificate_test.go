@@ -63,14 +63,21 @@ func serial(t *testing.T, p *certificate.Pair) int64 {
 	return server.Leaf.SerialNumber.Int64()
 }
 
-func TestARenewedCertificateIsTakenWithoutARestart(t *testing.T) {
+// loaded is a pair with serial number 1, and where its files are.
+func loaded(t *testing.T) (p *certificate.Pair, cert, key string) {
+	t.Helper()
 	dir := t.TempDir()
-	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	cert, key = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	renew(t, cert, key, 1)
 	p, err := certificate.Load(cert, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p, cert, key
+}
+
+func TestARenewedCertificateIsTakenWithoutARestart(t *testing.T) {
+	p, cert, key := loaded(t)
 	if got := serial(t, p); got != 1 {
 		t.Errorf("serial %d, want 1", got)
 	}
@@ -82,13 +89,7 @@ func TestARenewedCertificateIsTakenWithoutARestart(t *testing.T) {
 
 // Between the writing of the one file and of the other the two do not match.
 func TestAHalfWrittenPairLeavesTheOldOneInUse(t *testing.T) {
-	dir := t.TempDir()
-	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	renew(t, cert, key, 1)
-	p, err := certificate.Load(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, cert, key := loaded(t)
 	renew(t, cert, "", 2)
 	if got := serial(t, p); got != 1 {
 		t.Errorf("serial %d while the key is the old one, want 1", got)
